@@ -1,0 +1,48 @@
+"""How is a small file written so that a crash never leaves half of it?"""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+
+def write_atomic(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Write through a temporary file in the same folder, synced, then renamed over `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically; NaN is not JSON and is refused."""
+    text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    write_atomic(path, lambda file: file.write(text.encode()))
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file written by `write_json`."""
+    return json.loads(path.read_text())
+
+
+def write_yaml(path: Path, content: Any) -> None:
+    """Write YAML atomically, keys in their given order."""
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    write_atomic(path, lambda file: file.write(text.encode()))
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file of plain values."""
+    return yaml.safe_load(path.read_text())
