@@ -1,0 +1,87 @@
+"""Which keys does a config have, and of which type?"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+@dataclass
+class PathsConfig:
+    """Where things lie on this machine; never part of a run's identity."""
+
+    data: str = MISSING
+    """Folder of the public data sets, one folder each."""
+    runs: str = MISSING
+    """Folder of the runs, one folder each, named by run id."""
+    stores: str = MISSING
+    """Folder of the decoded, memory-mapped images."""
+    tables: str = MISSING
+    """Folder the rendered tables are written to."""
+
+
+@dataclass
+class TrainerConfig:
+    """How long and how precisely to train (scientific), and on what (engine)."""
+
+    max_epochs: int = 10
+    max_steps: int = -1
+    """Optimiser steps; -1 = as many as the epochs hold."""
+    precision: str = "32-true"
+    gradient_clip_val: float | None = None
+    gradient_clip_algorithm: str | None = None
+    check_val_every_n_epoch: int = 1
+    accelerator: str = "auto"
+    devices: Any = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    accumulate_grad_batches: int = 1
+    """The global batch is cut into this many parts per device; it does not change the result's meaning."""
+    deterministic: bool = True
+    log_every_n_steps: int = 10
+    enable_progress_bar: bool = True
+    profiler: str | None = None
+    detect_anomaly: bool = False
+
+
+@dataclass
+class CheckpointConfig:
+    """How often the resume point is written; never part of a run's identity."""
+
+    every_seconds: float = 60.0
+    every_steps: int | None = None
+    """Also after every so many optimiser steps; None = by time alone."""
+    use: str = "best"
+    """best | final: which weights are evaluated."""
+    when_busy: str = "wait"
+    """wait | leave: what to do when another process computes the same run."""
+
+
+@dataclass
+class Config:
+    """The root of every cxrvl config."""
+
+    name: str = MISSING
+    """Label for listings and tables, such as phantom/acm; not part of the identity."""
+    seed: int = 0
+    threads: int = 1
+    """CPU threads of the training process; part of the identity, since sums depend on it."""
+    data: dict[str, Any] = MISSING
+    model: dict[str, Any] = MISSING
+    task: dict[str, Any] = MISSING
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    callbacks: dict[str, Any] = field(default_factory=dict)
+    """Extra Lightning callbacks by name; part of the identity."""
+    logger: dict[str, Any] = field(default_factory=dict)
+    evaluation: dict[str, Any] = field(default_factory=dict)
+    """Evaluators by name; outside the run's identity, each has its own."""
+    init_from: dict[str, Any] | None = None
+    """Weights to start from: {run: <run id>} or {file: <checkpoint>}. Resuming this very run is automatic."""
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+def register() -> None:
+    """Make the schema known to Hydra as `schema`, the first entry of the defaults list."""
+    ConfigStore.instance().store(name="schema", node=Config)
