@@ -1,0 +1,127 @@
+"""What can be asked for on the command line? Each command imports what it needs, and no more."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+from cxrvl import __version__
+from cxrvl.errors import CxrvlError
+
+OVERRIDE_HELP = "Hydra overrides, such as experiment=phantom/acm seed=1 model.groups=16"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command; errors a user can mend are one message and exit code 2, Ctrl-C is 130."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent may have it ignored
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = build_parser()
+    if arguments and arguments[0] in ("train", "check", "prepare"):
+        wants_help = {"-h", "--help"} & set(arguments)
+        command, rest = arguments[0], ([] if wants_help else arguments[1:])
+        options = parser.parse_args([command, "--help"]) if wants_help else argparse.Namespace(overrides=rest)
+    else:
+        options = parser.parse_args(arguments)
+        command = options.command
+    try:
+        COMMANDS[command](options)
+    except CxrvlError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("stopped; the same command continues where it was", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        raise SystemExit(141) from None
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(prog="cxrvl", description="Chest-X-ray experiments: data, runs, tables.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for name, text in (
+        ("train", "train a run, or continue it, or do nothing when it is done; -m for a sweep"),
+        ("check", "verify a config without building or training anything"),
+        ("prepare", "decode a data set's images once into a memory-mapped store"),
+    ):
+        commands.add_parser(name, help=text).add_argument("overrides", nargs="*", help=OVERRIDE_HELP)
+    evaluate = commands.add_parser("evaluate", help="compute missing predictions of a finished run, and its metrics")
+    evaluate.add_argument("--run", required=True, help="run id, or its first digits")
+    evaluate.add_argument("overrides", nargs="*", help="what differs from the run's config, such as evaluation=findings")
+    predict = commands.add_parser("predict", help="score new PNG, JPEG or DICOM files with a finished run")
+    predict.add_argument("--run", required=True, help="run id, or its first digits")
+    predict.add_argument("inputs", nargs="+", help="files, folders, or a CSV with a column 'image'")
+    predict.add_argument("--out", help="CSV file to write; the terminal without it")
+    predict.add_argument("--maps", help="folder for one overlay PNG per file and label")
+    predict.add_argument("--max-unreadable", type=int, default=0, help="unreadable files to leave out (default 0)")
+    predict.add_argument("--runs", help="folder of the runs (default: as in the config)")
+    table = commands.add_parser("table", help="compute what is missing of a table, and print it beside the paper's")
+    table.add_argument("table", help="name of a folder under experiments/")
+    table.add_argument("--line", help="one line of the table (default: all)")
+    table.add_argument("--jobs", type=int, help="processes side by side (default: one per core)")
+    table.add_argument("--seeds", type=int, nargs="+", help="seeds instead of the table's own")
+    table.add_argument("--collect-only", action="store_true", help="train nothing; show what is there")
+    table.add_argument("overrides", nargs="*", help=OVERRIDE_HELP)
+    runs = commands.add_parser("runs", help="list, show or remove runs")
+    runs.add_argument("action", choices=("ls", "show", "rm"))
+    runs.add_argument("run", nargs="*", help="run ids, or their first digits")
+    runs.add_argument("--runs", help="folder of the runs (default: as in the config)")
+    runs.add_argument("--yes", action="store_true", help="remove without asking")
+    return parser
+
+
+def _train(options: argparse.Namespace) -> None:
+    from cxrvl.commands.train import train
+
+    train(options.overrides)
+
+
+def _check(options: argparse.Namespace) -> None:
+    from cxrvl.commands.check import check_config
+
+    check_config(options.overrides)
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    from cxrvl.commands.prepare import prepare_store
+
+    prepare_store(options.overrides)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from cxrvl.commands.evaluate import evaluate
+
+    evaluate(options.run, options.overrides)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from cxrvl.commands.predict import predict
+
+    predict(options)
+
+
+def _table(options: argparse.Namespace) -> None:
+    from cxrvl.commands.table import table
+
+    table(options)
+
+
+def _runs(options: argparse.Namespace) -> None:
+    from cxrvl.commands.runs import runs
+
+    runs(options)
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "train": _train,
+    "check": _check,
+    "prepare": _prepare,
+    "evaluate": _evaluate,
+    "predict": _predict,
+    "table": _table,
+    "runs": _runs,
+}
+
+if __name__ == "__main__":
+    main()

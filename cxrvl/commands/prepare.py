@@ -1,0 +1,22 @@
+"""`cxrvl prepare`: decode a config's images once."""
+
+from collections.abc import Sequence
+
+from cxrvl.config.check import check
+from cxrvl.config.compose import compose_config, resolved
+
+
+def prepare_store(overrides: Sequence[str]) -> None:
+    """Make the image store a config trains from, and say where it lies."""
+    from cxrvl.runs.identity import study_table
+    from cxrvl.runs.trainer import build_data
+
+    config = resolved(compose_config(overrides))
+    check(config)
+    data = build_data(config)
+    data.use_table(study_table(config))
+    table = data.table
+    print(f"{len(table)} images of {table.frame['patient'].nunique()} patients, split {table.split_name}")
+    for note in table.notes:
+        print(f"note: {note}")
+    print(f"store: {data.store.folder}")

@@ -1,0 +1,33 @@
+"""What does a batch for multi-label classification hold?"""
+
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from cxrvl.data.modules.base import Batch, CXRDataModule
+
+
+class ClassificationDataModule(CXRDataModule):
+    """Radiographs with one value per label.
+
+    Batches: `image` (B, 1, h, w) float32 in [0, 1], `target` (B, L) float32 (1 positive, 0 negative,
+    -1 uncertain, NaN not stated), `index` (B,) int64 row of the study table, `fov` (B, 4) float32.
+    """
+
+    @cached_property
+    def _targets(self) -> np.ndarray:
+        return self.table.targets()
+
+    def extra(self, index: np.ndarray) -> Batch:
+        """Return the targets of study-table rows."""
+        return {"target": torch.from_numpy(self._targets[index])}
+
+    def setup(self, stage: str) -> None:
+        """Refuse to train on labels that cannot be learnt.
+
+        Raises:
+            DataError: a label without a positive or without a negative training image.
+        """
+        if stage == "fit":
+            self.table.check_trainable()

@@ -1,0 +1,107 @@
+"""In which order are training batches read, and how does a killed run find its place again?"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from cxrvl.errors import ConfigError
+
+
+class TrainOrder:
+    """Batches of one epoch for one device: a pure function of (seed, epoch), whatever came before.
+
+    Every epoch is one permutation of the rows, cut into global batches; each device and accumulated part takes
+    its share, so that a global batch holds the same images for any number of devices.
+
+    Args:
+        rows: study table rows of the training split, (n,) int64.
+        batch_size: rows of a global batch.
+        rank, world: which of how many devices.
+        accumulate: parts a device's share is cut into.
+        drop_last: leave out the incomplete global batch at the end (its BatchNorm statistics would be noisier).
+
+    Raises:
+        ConfigError: the global batch cannot be cut evenly, or the split is smaller than one.
+    """
+
+    def __init__(
+        self,
+        rows: np.ndarray,
+        batch_size: int,
+        seed: int,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        accumulate: int = 1,
+        drop_last: bool = True,
+    ) -> None:
+        if batch_size < 1 or batch_size % (world * accumulate):
+            raise ConfigError(
+                f"data.batch_size={batch_size} is the global batch; it cannot be cut evenly into {world} device(s) x "
+                f"{accumulate} accumulated part(s). Choose devices and trainer.accumulate_grad_batches that divide it"
+            )
+        if len(rows) < batch_size and drop_last:
+            raise ConfigError(
+                f"the training split holds {len(rows)} images, fewer than one global batch of {batch_size}; "
+                "lower data.batch_size or set data.drop_last=false"
+            )
+        if world * accumulate > 1 and not drop_last:
+            raise ConfigError("data.drop_last=false needs one device and no accumulation: the rest cannot be shared out")
+        self.rows, self.batch_size, self.seed = rows, batch_size, seed
+        self.rank, self.world, self.accumulate, self.drop_last = rank, world, accumulate, drop_last
+        self.epoch = 0
+        self.start = 0
+
+    @property
+    def sampler(self) -> "TrainOrder":
+        """This order itself: Lightning sets the epoch on `batch_sampler.sampler`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose permutation is read next."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Return the number of (micro-)batches of a whole epoch."""
+        if self.drop_last:
+            return len(self.rows) // self.batch_size * self.accumulate
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield the rows of each batch, from `start` on; the next epoch begins at its beginning again."""
+        generator = np.random.Generator(np.random.Philox(key=[self.seed, self.epoch]))
+        order = self.rows[generator.permutation(len(self.rows))]
+        first, self.start = self.start, 0
+        for batch in range(first, len(self)):
+            whole, part = divmod(batch, self.accumulate)
+            together = order[whole * self.batch_size : (whole + 1) * self.batch_size]
+            yield together[self.rank * self.accumulate + part :: self.world * self.accumulate].tolist()
+
+
+class ResumableLoader(DataLoader):
+    """A DataLoader that knows how many batches it has handed out, so that Lightning resumes inside an epoch."""
+
+    def __init__(self, dataset: Dataset, order: TrainOrder, **options: Any) -> None:
+        # A generator of its own: the loader must not draw from the global one, which a resumed run would draw twice.
+        super().__init__(dataset, batch_sampler=order, generator=torch.Generator().manual_seed(0), **options)
+        self.order = order
+        self.handed_out = 0
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        """Yield the batches, counting what was handed out, whatever workers have fetched ahead."""
+        self.handed_out = self.order.start
+        for batch in super().__iter__():
+            self.handed_out += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the place inside the epoch."""
+        return {"epoch": self.order.epoch, "handed_out": self.handed_out}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go to a place inside an epoch."""
+        self.order.epoch = state["epoch"]
+        self.order.start = state["handed_out"]

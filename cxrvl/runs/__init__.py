@@ -1,0 +1,1 @@
+"""Runs: their identity, their folder, and how they are computed exactly once."""

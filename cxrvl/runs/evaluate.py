@@ -1,0 +1,110 @@
+"""How are missing predictions computed, and metrics read off those that are there?"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+
+from cxrvl.data.modules.base import CXRDataModule
+from cxrvl.data.studies import StudyTable
+from cxrvl.evaluation.predictions import merge_parts, read_predictions, write_predictions
+from cxrvl.files import read_json, write_json
+from cxrvl.runs.evaluations import Evaluation
+from cxrvl.runs.store import Run
+from cxrvl.tasks.base import Task
+
+
+class PredictionCollector(pl.Callback):
+    """Turns every predicted batch into rows of an evaluator's table, in the order of prediction.
+
+    Args:
+        evaluator: has `rows(batch, output, table)`.
+        table: the study table the batches' `index` points into.
+    """
+
+    def __init__(self, evaluator: Any, table: StudyTable) -> None:
+        self.evaluator, self.table = evaluator, table
+        self.parts: list[pd.DataFrame] = []
+
+    def on_predict_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:  # fmt: skip
+        """Keep the rows of one batch."""
+        self.parts.append(self.evaluator.rows(to_cpu(batch), to_cpu(outputs), self.table))
+
+
+def to_cpu(value: Any) -> Any:
+    """Move the tensors of a dict, tuple or named tuple to the CPU, floating ones as float32."""
+    if isinstance(value, dict):
+        return {k: to_cpu(v) for k, v in value.items()}
+    if isinstance(value, tuple):
+        items = [to_cpu(v) for v in value]
+        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+        return value.float() if value.is_floating_point() else value
+    return value
+
+
+def predict_missing(
+    task: Task, data: CXRDataModule, trainer: pl.Trainer, evaluations: Iterable[Evaluation], use: str
+) -> list[str]:
+    """Compute and write the predictions that are not on disk; the task's weights are those to be judged.
+
+    Returns:
+        Names of the evaluations computed.
+    """
+    computed = []
+    for evaluation in evaluations:
+        if evaluation.done():
+            continue
+        evaluator = instantiate(evaluation.evaluator, _convert_="all")
+        collector = PredictionCollector(evaluator, data.table)
+        data.predict_splits = tuple(evaluator.splits)
+        trainer.callbacks.append(collector)
+        try:
+            trainer.predict(task, datamodule=data, return_predictions=False)
+        finally:
+            trainer.callbacks.remove(collector)
+        parts = _gather(trainer, pd.concat(collector.parts, ignore_index=True))
+        if trainer.is_global_zero:
+            about = {
+                "evaluation": evaluation.name, "eval_id": evaluation.eval_id, "weights": use,
+                "split_name": data.table.split_name, "split_sha256": data.table.split_sha256,
+                "fold_sizes": {s: len(data.table.split(s)) for s in evaluator.splits},
+            }  # fmt: skip
+            merged = merge_parts(parts, kind=evaluator.kind)
+            write_predictions(merged, evaluation.path, kind=evaluator.kind, labels=data.table.labels, meta=about)
+        trainer.strategy.barrier()
+        computed.append(evaluation.name)
+    return computed
+
+
+def _gather(trainer: pl.Trainer, rows: pd.DataFrame) -> list[pd.DataFrame]:
+    if trainer.world_size == 1:
+        return [rows]
+    parts: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(parts, rows)
+    return parts
+
+
+def update_metrics(run: Run, evaluations: Iterable[Evaluation]) -> dict[str, Any]:
+    """Recompute metrics.json from the predictions: one entry per evaluation, the latest config's view."""
+    path = run.folder / "metrics.json"
+    metrics: dict[str, Any] = read_json(path) if path.is_file() else {}
+    for evaluation in evaluations:
+        evaluator = instantiate(evaluation.evaluator, _convert_="all")
+        entry = metrics.get(evaluation.name)
+        if entry and entry["eval_id"] == evaluation.eval_id and entry["evaluator"] == evaluation.evaluator:
+            continue
+        values = evaluator.metrics(read_predictions(evaluation.path))
+        metrics[evaluation.name] = {
+            "eval_id": evaluation.eval_id, "evaluator": evaluation.evaluator, "predictions": evaluation.path.name,
+            "values": values,
+        }  # fmt: skip
+        write_json(path, metrics)
+    return metrics

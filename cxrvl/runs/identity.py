@@ -1,0 +1,93 @@
+"""Which run is this? A hash of what its result depends on, and of nothing else."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from hydra.utils import instantiate
+
+from cxrvl.data.selection import select
+from cxrvl.data.studies import StudyTable
+from cxrvl.runs.upstream import weights_identity
+
+SCIENCE_VERSION = 1
+"""Raised by hand whenever code changes what a config computes; old runs then no longer count as done."""
+
+ENGINE_KEYS = {
+    "trainer": {
+        "accelerator", "devices", "num_nodes", "strategy", "accumulate_grad_batches", "log_every_n_steps",
+        "enable_progress_bar", "profiler", "detect_anomaly",
+    },
+    "data": {"store_root", "num_workers", "prepare_workers", "max_unreadable", "evaluation_batch_size", "pin_memory"},
+}  # fmt: skip
+"""What says where and on what to compute. Every key not listed here counts as science."""
+
+SOURCE_LOCATION_KEYS = {"root"}
+SCIENCE_SECTIONS = ("data", "model", "task", "trainer", "callbacks", "init_from", "seed", "threads")
+ID_LENGTH = 16
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A run's id and everything it was hashed from."""
+
+    run_id: str
+    science: dict[str, Any]
+    fingerprint: dict[str, Any]
+
+
+def science(config: dict) -> dict[str, Any]:
+    """Return the part of a resolved config that determines the result."""
+    parts: dict[str, Any] = {key: config.get(key) for key in SCIENCE_SECTIONS}
+    for section, engine in ENGINE_KEYS.items():
+        parts[section] = {k: v for k, v in (parts[section] or {}).items() if k not in engine}
+    if isinstance(parts["data"].get("source"), dict):
+        parts["data"]["source"] = _without_location(parts["data"]["source"])
+    parts["init_from"] = weights_identity(config.get("init_from"), config["paths"]["runs"])
+    return parts
+
+
+def _without_location(source: Any) -> Any:
+    """Drop where files lie, at any depth: the study fingerprint already holds what they contain."""
+    if isinstance(source, dict):
+        return {k: _without_location(v) for k, v in source.items() if k not in SOURCE_LOCATION_KEYS}
+    if isinstance(source, list):
+        return [_without_location(v) for v in source]
+    return source
+
+
+def digest(content: Any) -> str:
+    """Return the SHA-256 hex digest of JSON-able content, independent of key order."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def study_table(config: dict) -> StudyTable:
+    """Build (once per process and data config) the study table a config trains and is scored on.
+
+    Raises:
+        DataError: the table fails one of its checks.
+    """
+    data = config["data"]
+    return _study_table(json.dumps([data["source"], data.get("labels"), data.get("limit")], sort_keys=True))
+
+
+@lru_cache(maxsize=8)
+def _study_table(key: str) -> StudyTable:
+    source, labels, limit = json.loads(key)
+    return select(instantiate(source, _convert_="all").table(), labels=labels, limit=limit)
+
+
+def fingerprint(config: dict) -> dict[str, Any]:
+    """Return what a run's data are: image keys, sizes, labels, split, and how pixels come about."""
+    source = instantiate(config["data"]["source"], _convert_="all")
+    return {"study": study_table(config).fingerprint(), "pixels": source.pixel_identity()}
+
+
+def identify(config: dict) -> Identity:
+    """Return the identity of the run a resolved config describes."""
+    parts, prints = science(config), fingerprint(config)
+    whole = {"science": parts, "fingerprint": prints, "science_version": SCIENCE_VERSION}
+    return Identity(digest(whole)[:ID_LENGTH], parts, prints)

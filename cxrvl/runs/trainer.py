@@ -1,0 +1,91 @@
+"""How is a Lightning trainer set up so that a run is a function of its config?"""
+
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from torch import nn
+
+from cxrvl.data.modules.base import CXRDataModule
+from cxrvl.errors import ConfigError
+from cxrvl.runs.history import HistoryLogger
+from cxrvl.tasks.base import Task
+
+
+def quieten() -> None:
+    """Silence what Lightning tells every user at every start and no one can act upon."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for message in (".*does not have many workers.*", ".*smaller than the logging interval.*", ".*isinstance.treespec.*"):
+        warnings.filterwarnings("ignore", message)
+
+
+def set_up_process(config: dict) -> None:
+    """Fix threads and seeds of this process, as the config says."""
+    torch.set_num_threads(config["threads"])
+    torch.manual_seed(config["seed"])
+    if torch.cuda.is_available():
+        # Some CUDA matrix products are only deterministic with a fixed workspace.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def build_data(config: dict) -> CXRDataModule:
+    """Build the data module; nothing is read yet."""
+    return instantiate(config["data"], _convert_="all")
+
+
+def build_task(config: dict) -> Task:
+    """Build model and task, weights seeded by the config's seed."""
+    torch.manual_seed(config["seed"])
+    model = instantiate(config["model"], _convert_="all")
+    return instantiate(config["task"], model=model, _convert_="all")
+
+
+def build_trainer(config: dict, folder: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """Build the trainer of a run.
+
+    Raises:
+        ConfigError: settings Lightning does not accept.
+    """
+    settings = dict(config["trainer"])
+    settings["enable_progress_bar"] = settings["enable_progress_bar"] and sys.stderr.isatty()
+    # warn: on a GPU a few operators (bilinear upsampling backward) have no deterministic form yet.
+    settings["deterministic"] = "warn" if settings["deterministic"] else False
+    try:
+        return pl.Trainer(
+            **settings,
+            callbacks=[*callbacks, *(instantiate(c, _convert_="all") for c in config["callbacks"].values())],
+            logger=[HistoryLogger(folder), *(instantiate(c, _convert_="all") for c in config["logger"].values())],
+            default_root_dir=folder,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            benchmark=False,
+            sync_batchnorm=_several_gpus(settings),
+        )
+    except (ValueError, pl.utilities.exceptions.MisconfigurationException) as error:
+        raise ConfigError(f"Lightning refuses the trainer settings: {str(error).splitlines()[0]}") from error
+
+
+def _several_gpus(settings: dict[str, Any]) -> bool:
+    """Synchronise BatchNorm wherever it can be: it has no CPU form, see `refuse_split_batchnorm`."""
+    return settings["accelerator"] != "cpu" and torch.cuda.is_available()
+
+
+def refuse_split_batchnorm(trainer: pl.Trainer, model: nn.Module) -> None:
+    """Refuse several CPU processes for a model with BatchNorm: its statistics would depend on their number.
+
+    Raises:
+        ConfigError: as said.
+    """
+    has_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
+    if trainer.world_size > 1 and has_norm and trainer.strategy.root_device.type == "cpu":
+        raise ConfigError(
+            f"trainer.devices={trainer.num_devices} on CPU would split the BatchNorm batch; set trainer.devices=1 and threads"
+        )
