@@ -1,0 +1,61 @@
+"""What does the phantom look like? Contact sheets of normal images and of each finding from mild to severe."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from cxrvl.data.phantom.cohort import FINDINGS, HOSPITALS, LEFT, RIGHT, SIDE_NAMES, Cohort, CohortOptions
+from cxrvl.data.phantom.render import Phantom
+
+_CAPTION = 14
+
+
+def tile(images: NDArray[np.float32], captions: list[str], columns: int) -> Image.Image:
+    """Lay (N, size, size) images in [0, 1] out in rows of `columns`, each over its caption."""
+    size = images.shape[1]
+    rows = -(-len(images) // columns)
+    sheet = Image.new("L", (columns * (size + 2), rows * (size + _CAPTION)), 0)
+    pen = ImageDraw.Draw(sheet)
+    for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        x, y = place % columns * (size + 2), place // columns * (size + _CAPTION)
+        sheet.paste(Image.fromarray((image * 255 + 0.5).astype(np.uint8)), (x, y))
+        pen.text((x + 2, y + size + 1), caption, fill=255)
+    return sheet
+
+
+def draw_sheets(folder: Path, *, seed: int = 0, size: int = 224) -> list[Path]:
+    """Write normal.png, mixed.png and one sheet per finding; returns their paths.
+
+    Each finding sheet shows, per row, one patient: without the finding, at severity 0.15, 0.5 and 1, on the right and
+    on the left; rows alternate between the two hospitals.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    both = CohortOptions.checked()
+    cohort = Cohort.draw(seed, np.arange(24), both)
+    plain = Phantom(cohort.with_only(None))
+    captions = ["no finding, hospital " + HOSPITALS[hospital] for hospital in cohort.hospital]
+    written.append(_save(folder / "normal.png", plain, size, captions, 6))
+    names = [finding[:5] for finding in FINDINGS]
+    captions = ["+".join(n for n, there in zip(names, row, strict=True) if there) or "-" for row in cohort.present]
+    written.append(_save(folder / "mixed.png", Phantom(cohort), size, captions, 6))
+    for finding in FINDINGS:
+        parts, names = [], []
+        for row in range(5):
+            one = Cohort.draw(seed, np.array([8 * row + row]), CohortOptions.checked(hospitals=HOSPITALS[row % 2]))
+            parts.append(Phantom(one.with_only(None)).render(size))
+            names.append("without, hospital " + HOSPITALS[row % 2])
+            for side, severity in ((RIGHT, 0.15), (RIGHT, 0.5), (RIGHT, 1.0), (LEFT, 0.3), (LEFT, 0.7)):
+                parts.append(Phantom(one.with_only(finding, side=side, severity=severity)).render(size))
+                names.append(f"{finding} {SIDE_NAMES[side]} {severity}")
+        path = folder / f"{finding.lower()}.png"
+        tile(np.concatenate(parts), names, 6).save(path)
+        written.append(path)
+    return written
+
+
+def _save(path: Path, phantom: Phantom, size: int, captions: list[str], columns: int) -> Path:
+    tile(phantom.render(size), captions, columns).save(path)
+    return path
