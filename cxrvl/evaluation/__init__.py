@@ -1,0 +1,1 @@
+"""How good is a model? Predictions are the result; every metric is a view of them."""
