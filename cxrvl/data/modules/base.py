@@ -10,13 +10,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from cxrvl.data.images import ImageStore, StoreSpec, prepare
-from cxrvl.data.modules.loading import ResumableLoader, TrainOrder
+from cxrvl.data.modules.loading import ResumableLoader, TrainOrder, WholeSplit
 from cxrvl.data.random import Draw
 from cxrvl.data.selection import select
 from cxrvl.data.sources.base import Source
 from cxrvl.data.studies import StudyTable
 from cxrvl.data.transforms import Pipeline, to_float
-from cxrvl.errors import ConfigError
+from cxrvl.errors import ConfigError, DataError
 
 Batch = dict[str, Any]
 
@@ -62,6 +62,7 @@ class CXRDataModule(pl.LightningDataModule):
         transforms: pipelines named `train` and `evaluate`; both must return squares of `input_size`.
         input_size: height and width of the model's input, in pixels.
         seed: of the order and the augmentation.
+        root: folder of the data set, which the source's own root refers to; None for generated images.
         labels: labels to use, in order; None = all of the source.
         limit: images per split, for debugging.
         overfit_batches: train and validate on the first so many batches without augmentation, for debugging.
@@ -77,6 +78,7 @@ class CXRDataModule(pl.LightningDataModule):
         input_size: int,
         batch_size: int,
         seed: int = 0,
+        root: str | None = None,
         labels: Sequence[str] | None = None,
         limit: int | None = None,
         overfit_batches: int | None = None,
@@ -88,6 +90,10 @@ class CXRDataModule(pl.LightningDataModule):
         pin_memory: bool = False,
     ) -> None:
         super().__init__()
+        if set(transforms) != {"train", "evaluate"}:
+            raise ConfigError(f"data.transforms has the keys {sorted(transforms)}; expected train and evaluate")
+        if root is not None and not Path(root).is_dir():
+            raise DataError(f"data.root={root} is no folder; set data.root (or paths.data) to where the data set lies")
         self.source, self.spec, self.store_root = source, store, Path(store_root)
         self.transforms, self.input_size, self.seed = transforms, input_size, seed
         self.batch_size, self.evaluation_batch_size = batch_size, evaluation_batch_size
@@ -98,6 +104,8 @@ class CXRDataModule(pl.LightningDataModule):
         self.predict_splits: tuple[str, ...] = ("test",)
         self._table: StudyTable | None = None
         self._store: ImageStore | None = None
+        self._train_loader: ResumableLoader | None = None
+        self._place_in_epoch: dict[str, Any] | None = None
 
     @property
     def table(self) -> StudyTable:
@@ -135,7 +143,8 @@ class CXRDataModule(pl.LightningDataModule):
             return self.table.split("train")[: self.overfit_batches * self.batch_size]
         return rows
 
-    def _dataset(self) -> StoreRows:
+    def dataset(self) -> StoreRows:
+        """Return the stored images, readable by study-table row."""
         return StoreRows(self.store, self.store.rows(self.table), self.extra)
 
     def _loader_options(self) -> dict[str, Any]:
@@ -157,20 +166,34 @@ class CXRDataModule(pl.LightningDataModule):
             self.rows("train"), self.batch_size, self.seed,
             rank=rank, world=world, accumulate=accumulate, drop_last=self.drop_last,
         )  # fmt: skip
-        return ResumableLoader(self._dataset(), order, **self._loader_options())
+        self._train_loader = ResumableLoader(self.dataset(), order, **self._loader_options())
+        if self._place_in_epoch is not None:
+            self._train_loader.load_state_dict(self._place_in_epoch)
+            self._place_in_epoch = None
+        return self._train_loader
 
-    def split_dataloader(self, split: str) -> DataLoader:
-        """Return every image of a split exactly once over all devices, in order."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return the place inside the training epoch, which Lightning keeps in the resume point.
+
+        Lightning restores loaders by itself only if nobody asked for the number of steps before; a schedule does.
+        """
+        return self._train_loader.state_dict() if self._train_loader is not None else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue inside an epoch: the next training loader starts there."""
+        self._place_in_epoch = state_dict or None
+
+    def split_dataloader(self, *splits: str) -> DataLoader:
+        """Return every image of some splits exactly once over all devices, in order."""
         rank, world = self._place()
-        mine = self.rows(split)[rank::world]
-        batches = [mine[i : i + self.evaluation_batch_size].tolist()
-                   for i in range(0, len(mine), self.evaluation_batch_size)]  # fmt: skip
+        rows = np.concatenate([self.rows(split) for split in splits])
+        batches = WholeSplit(rows[rank::world], self.evaluation_batch_size)
         generator = torch.Generator().manual_seed(0)
-        return DataLoader(self._dataset(), batch_sampler=batches, generator=generator, **self._loader_options())
+        return DataLoader(self.dataset(), batch_sampler=batches, generator=generator, **self._loader_options())
 
-    def predict_dataloader(self) -> list[DataLoader]:
-        """Return the splits an evaluator asked for through `predict_splits`, one loader each."""
-        return [self.split_dataloader(split) for split in self.predict_splits]
+    def predict_dataloader(self) -> DataLoader:
+        """Return the splits an evaluator asked for through `predict_splits`."""
+        return self.split_dataloader(*self.predict_splits)
 
     def val_dataloader(self) -> DataLoader:
         """Return the validation split."""

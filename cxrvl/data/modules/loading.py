@@ -49,7 +49,9 @@ class TrainOrder:
                 "lower data.batch_size or set data.drop_last=false"
             )
         if world * accumulate > 1 and not drop_last:
-            raise ConfigError("data.drop_last=false needs one device and no accumulation: the rest cannot be shared out")
+            raise ConfigError(
+                "data.drop_last=false needs one device and no accumulation: the rest cannot be shared out"
+            )
         self.rows, self.batch_size, self.seed = rows, batch_size, seed
         self.rank, self.world, self.accumulate, self.drop_last = rank, world, accumulate, drop_last
         self.epoch = 0
@@ -79,6 +81,26 @@ class TrainOrder:
             whole, part = divmod(batch, self.accumulate)
             together = order[whole * self.batch_size : (whole + 1) * self.batch_size]
             yield together[self.rank * self.accumulate + part :: self.world * self.accumulate].tolist()
+
+
+class WholeSplit:
+    """Batches of given rows in order, none left out.
+
+    Args:
+        rows: study-table rows, (n,) int64.
+        batch_size: rows of a batch; the last may be smaller.
+    """
+
+    def __init__(self, rows: np.ndarray, batch_size: int) -> None:
+        self.rows, self.batch_size = rows, batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield the rows of each batch."""
+        for start in range(0, len(self.rows), self.batch_size):
+            yield self.rows[start : start + self.batch_size].tolist()
 
 
 class ResumableLoader(DataLoader):

@@ -1,0 +1,1 @@
+"""Images, labels, splits and everything between a file on disk and a batch."""

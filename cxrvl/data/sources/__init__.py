@@ -1,0 +1,1 @@
+"""One file per public data set: where its rows, labels, splits and pixels come from."""

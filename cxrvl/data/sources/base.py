@@ -1,0 +1,72 @@
+"""What must a data set offer? A study table, grey pixels by key, and what besides the files decides those pixels."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from cxrvl.data.read_options import Intensity, ReadOptions
+from cxrvl.data.studies import StudyTable
+from cxrvl.errors import DataError
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A data set. Instances are picklable, constructors only keep config values; the work is in the methods."""
+
+    name: str
+
+    def table(self) -> StudyTable:
+        """Read and check the study table; DataError where it cannot be used."""
+        ...
+
+    def read(self, image_key: str) -> np.ndarray:
+        """Decode one image of the table: grey, (H, W) float32 in [0, 1]; ImageError where it cannot be read."""
+        ...
+
+    def pixel_identity(self) -> dict[str, Any]:
+        """Everything besides the image files that determines pixels, as JSON values; part of the store's identity."""
+        ...
+
+
+class FileSource:
+    """Base of data sets whose image keys are files below one root: PNG, JPEG or DICOM, told apart by content.
+
+    root: folder of the data set, a tilde is expanded; name: goes into the column `dataset`;
+    intensity: which integer range becomes [0, 1], see `ReadOptions`.
+    """
+
+    def __init__(self, root: str | Path, name: str, intensity: Intensity = "auto") -> None:
+        self.root = Path(root).expanduser()
+        self.name = name
+        self.options = ReadOptions(intensity)
+
+    def read(self, image_key: str) -> np.ndarray:
+        """Decode one file below the root: grey, (H, W) float32 in [0, 1]; ImageError where it cannot be read."""
+        # Tables are read where no image is: the decoders cost a noticeable part of a second to import.
+        from cxrvl.data.readers import read_image
+
+        return read_image(self.root / image_key, self.options)
+
+    def pixel_identity(self) -> dict[str, Any]:
+        """The readers' version and options: the files themselves are known by key and size."""
+        return dict(self.options.identity())
+
+    def _file(self, name: str, option: str) -> Path:
+        """A table or list file, relative to the root or absolute; DataError naming the config option if it is absent."""
+        path = self.root / name
+        if not path.is_file():
+            tables = sorted(p.name for p in self.root.glob("*") if p.suffix in (".csv", ".txt", ".gz", ".parquet"))
+            raise DataError(
+                f"{path}: no such file; {self.name} needs it ({option}). Tables and lists in {self.root}: "
+                f"{', '.join(tables) or 'none'}. Set {option} or data.root"
+            )
+        return path
+
+
+def known_options(given: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:
+    """Refuse misspelt keys of a mapping given in a config; DataError lists the known ones."""
+    unknown = [key for key in given if key not in known]
+    if unknown:
+        raise DataError(f"{what}: unknown key {', '.join(map(repr, unknown))}; known keys: {', '.join(known)}")
