@@ -1,0 +1,1 @@
+"""Tables: a paper's rows read from predictions, compared, tested and printed beside the published numbers."""

@@ -1,0 +1,95 @@
+"""What of a table is missing, and how does it get from its configs to its numbers?"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxrvl.config.compose import compose_config, config_dir, hydra_session, resolved
+from cxrvl.config.nearest import did_you_mean
+from cxrvl.errors import ConfigError
+from cxrvl.runs.evaluations import Evaluation, planned
+from cxrvl.runs.execute import is_done
+from cxrvl.runs.identity import identify
+from cxrvl.runs.pool import Failure, Job, cores, run_jobs
+from cxrvl.runs.store import Run, RunStore
+from cxrvl.tables.collect import Key, RunFiles
+from cxrvl.tables.spec import LineSpec, TableSpec
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One run a table asks for."""
+
+    row: str
+    seed: int
+    overrides: tuple[str, ...]
+    config: dict[str, Any]
+    run: Run
+    evaluations: tuple[Evaluation, ...]
+
+    @property
+    def done(self) -> bool:
+        """Whether it is trained and evaluated."""
+        return is_done(self.run, self.config)
+
+    def job(self) -> Job:
+        """The process that computes it."""
+        return Job(f"{self.row} seed {self.seed}", self.overrides)
+
+
+def table_spec(name: str) -> TableSpec:
+    """Load a table by name.
+
+    Raises:
+        ConfigError: no such folder, naming the tables there are.
+    """
+    tables = sorted(p.parent.name for p in (config_dir() / "experiment").glob("*/table.toml"))
+    if name not in tables:
+        raise ConfigError(f"there is no table '{name}' under experiments/{did_you_mean(name, tables)}")
+    return TableSpec.load(config_dir() / "experiment" / name)
+
+
+def wanted(spec: TableSpec, line: LineSpec, overrides: Sequence[str] = ()) -> list[Wanted]:
+    """Return every run of a line, seed by seed, so that a table stopped half-way holds whole seeds.
+
+    Raises:
+        ConfigError: a row's config does not compose.
+        DataError: its study table cannot be built.
+    """
+    found = []
+    with hydra_session():
+        for seed in line.seeds:
+            for row in line.rows:
+                chosen = (f"experiment={spec.name}/{row.name}", f"seed={seed}", *overrides)
+                config = resolved(compose_config(chosen))
+                run = RunStore(Path(config["paths"]["runs"])).run(identify(config).run_id)
+                found.append(Wanted(row.name, seed, chosen, config, run, tuple(planned(run, config))))
+    return found
+
+
+def slots_for(jobs: Sequence[Wanted]) -> int:
+    """Return how many jobs fit side by side: by threads on a CPU, one where there is a GPU to share."""
+    if Path("/dev/nvidiactl").exists():
+        return 1
+    return max(1, cores() // max(job.config["threads"] for job in jobs))
+
+
+def compute(
+    jobs: Sequence[Wanted], slots: int | None = None, on_change: Callable[[list[str], int], None] | None = None
+) -> list[Failure]:
+    """Compute the runs given, side by side; returns those that failed."""
+    if not jobs:
+        return []
+    options = {"on_change": on_change} if on_change else {}
+    return run_jobs([job.job() for job in jobs], slots or slots_for(jobs), **options)
+
+
+def files_of(line: LineSpec, runs: Sequence[Wanted]) -> dict[Key, RunFiles]:
+    """Return where the predictions of the finished runs lie; what is not finished is absent."""
+    found: dict[Key, RunFiles] = {}
+    for item in runs:
+        paths = {e.name: e.path for e in item.evaluations if e.name in line.evaluations and e.done()}
+        if paths and (item.run.folder / "environment.json").is_file():
+            found[item.row, item.seed] = RunFiles(item.run.folder, paths)
+    return found
