@@ -48,7 +48,9 @@ def build_parser() -> argparse.ArgumentParser:
         commands.add_parser(name, help=text).add_argument("overrides", nargs="*", help=OVERRIDE_HELP)
     evaluate = commands.add_parser("evaluate", help="compute missing predictions of a finished run, and its metrics")
     evaluate.add_argument("--run", required=True, help="run id, or its first digits")
-    evaluate.add_argument("overrides", nargs="*", help="what differs from the run's config, such as evaluation=findings")
+    evaluate.add_argument(
+        "overrides", nargs="*", help="what differs from the run's config, such as evaluation=findings"
+    )
     predict = commands.add_parser("predict", help="score new PNG, JPEG or DICOM files with a finished run")
     predict.add_argument("--run", required=True, help="run id, or its first digits")
     predict.add_argument("inputs", nargs="+", help="files, folders, or a CSV with a column 'image'")
@@ -64,10 +66,14 @@ def build_parser() -> argparse.ArgumentParser:
     table.add_argument("--collect-only", action="store_true", help="train nothing; show what is there")
     table.add_argument("overrides", nargs="*", help=OVERRIDE_HELP)
     runs = commands.add_parser("runs", help="list, show or remove runs")
-    runs.add_argument("action", choices=("ls", "show", "rm"))
-    runs.add_argument("run", nargs="*", help="run ids, or their first digits")
-    runs.add_argument("--runs", help="folder of the runs (default: as in the config)")
-    runs.add_argument("--yes", action="store_true", help="remove without asking")
+    actions = runs.add_subparsers(dest="action", required=True, metavar="ls|show|rm")
+    for name, text in (("ls", "one line per run"), ("show", "status and metrics as JSON"), ("rm", "remove runs")):
+        action = actions.add_parser(name, help=text)
+        if name != "ls":
+            action.add_argument("run", nargs="+", help="run ids, or their first digits")
+        if name == "rm":
+            action.add_argument("--yes", action="store_true", help="remove without asking")
+        action.add_argument("--runs", help="folder of the runs (default: as in the config)")
     return parser
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cxrvl.config.compose import compose_config, resolved
-from cxrvl.errors import ConfigError, RunError
+from cxrvl.errors import RunError
 from cxrvl.files import read_json
 from cxrvl.runs.store import Run, RunStore
 
@@ -29,8 +29,6 @@ def runs(options: argparse.Namespace) -> None:
     if options.action == "ls":
         list_runs(store)
         return
-    if not options.run:
-        raise ConfigError(f"cxrvl runs {options.action} needs a run id; `cxrvl runs ls` lists them")
     found = [store.find(prefix) for prefix in options.run]
     if options.action == "show":
         for run in found:

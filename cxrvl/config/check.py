@@ -1,16 +1,20 @@
 """Can everything a config names be built? Checked without building it."""
 
-import importlib
 import inspect
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from omegaconf import DictConfig
 
 from cxrvl.config.compose import resolved
 from cxrvl.config.nearest import did_you_mean
+from cxrvl.config.schema import Config
+from cxrvl.config.targets import locate, signature
 from cxrvl.errors import ConfigError
 
+PLAIN = (int, float, str, bool)
 HYDRA_KEYS = frozenset({"_target_", "_partial_", "_args_", "_recursive_", "_convert_"})
 
 
@@ -25,11 +29,25 @@ def check(config: DictConfig | dict) -> int:
             does not have, a required keyword not given; the message names the key and the nearest known one.
     """
     plain = resolved(config) if isinstance(config, DictConfig) else config
+    _check_keys(plain, Config, "")
     count = 0
     for path, node in _targets(plain, ""):
         _check_target(path, node)
         count += 1
     return count
+
+
+def _check_keys(node: dict, kind: type, path: str) -> None:
+    """Hold the typed part of a config against the schema: `+key=` and `~key` get past Hydra's struct mode."""
+    known = {field.name: field for field in fields(kind)}
+    for key in node:
+        if key not in known:
+            raise ConfigError(f"unknown key '{path}{key}'{did_you_mean(str(key), known)}")
+    for key, field in known.items():
+        if key not in node:
+            raise ConfigError(f"missing key '{path}{key}'; it was deleted by an override")
+        if isinstance(field.type, type) and is_dataclass(field.type):
+            _check_keys(node[key], field.type, f"{path}{key}.")
 
 
 def _targets(node: Any, path: str) -> Iterator[tuple[str, dict]]:
@@ -45,14 +63,17 @@ def _targets(node: Any, path: str) -> Iterator[tuple[str, dict]]:
 
 def _check_target(path: str, node: dict) -> None:
     target = node["_target_"]
-    signature = _signature(locate(target, path), target, path)
-    parameters = signature.parameters
+    accepted = signature(locate(target, path), target, path)
+    parameters = accepted.parameters
     accepts_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     named = {n: p for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     given = [k for k in node if k not in HYDRA_KEYS]
     for key in given:
         if key not in named and not accepts_any:
             raise ConfigError(f"unknown key '{path}.{key}': {target} has no keyword '{key}'{did_you_mean(key, named)}")
+        if key in named and not _fits(node[key], named[key].annotation):
+            wanted = inspect.formatannotation(named[key].annotation)
+            raise ConfigError(f"'{path}.{key}' is {node[key]!r}; {target} expects {wanted}")
     if node.get("_partial_"):
         return
     positional = len(node.get("_args_", []))
@@ -61,39 +82,13 @@ def _check_target(path: str, node: dict) -> None:
             raise ConfigError(f"missing key '{path}.{key}': {target} needs it")
 
 
-def locate(target: str, path: str) -> Callable[..., Any]:
-    """Import the object a dotted `_target_` names.
-
-    Raises:
-        ConfigError: no such module or name, with the nearest one.
-    """
-    if not isinstance(target, str) or "." not in target:
-        raise ConfigError(f"'{path}._target_' is {target!r}; expected a dotted name such as cxrvl.models.acm.ACM")
-    parts = target.split(".")
-    for cut in range(len(parts) - 1, 0, -1):
-        module_name = ".".join(parts[:cut])
-        try:
-            found: Any = importlib.import_module(module_name)
-        except ModuleNotFoundError as error:
-            if error.name and not (module_name == error.name or module_name.startswith(error.name + ".")):
-                raise ConfigError(f"'{path}._target_': {target} needs the package '{error.name}': install it") from error
-            continue
-        for part in parts[cut:]:
-            if not hasattr(found, part):
-                raise ConfigError(f"'{path}._target_': no '{part}' in {module_name}{did_you_mean(part, _public(found))}")
-            found = getattr(found, part)
-        if not callable(found):
-            raise ConfigError(f"'{path}._target_': {target} is not a class or function")
-        return found
-    raise ConfigError(f"'{path}._target_': there is no module for {target}")
-
-
-def _public(found: Any) -> list[str]:
-    return [n for n in dir(found) if not n.startswith("_")]
-
-
-def _signature(found: Callable[..., Any], target: str, path: str) -> inspect.Signature:
-    try:
-        return inspect.signature(found)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"'{path}._target_': {target} has no readable signature: {error}") from error
+def _fits(value: Any, annotation: Any) -> bool:
+    """Whether a plain value can be what an annotation of plain types asks for; anything richer is let through."""
+    if get_origin(annotation) in (Union, UnionType):
+        return any(_fits(value, part) for part in get_args(annotation))
+    if annotation is type(None):
+        return value is None
+    if annotation not in PLAIN or isinstance(value, (dict, list)):
+        return annotation not in PLAIN or not isinstance(value, list)
+    accepted = (int, float) if annotation is float else annotation
+    return isinstance(value, accepted) and (annotation is bool or not isinstance(value, bool))

@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cxrvl.config import resolvers, schema
 from cxrvl.config.nearest import did_you_mean
+from cxrvl.config.targets import keywords_of
 from cxrvl.errors import ConfigError
 
 
@@ -58,11 +59,11 @@ def resolved(config: DictConfig) -> dict:
     Raises:
         ConfigError: a mandatory value is missing or an interpolation points nowhere.
     """
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        example = " ".join(f"{key}=..." for key in missing)
-        raise ConfigError(f"missing mandatory value: {', '.join(missing)}; give it as {example}")
     try:
+        missing = sorted(OmegaConf.missing_keys(config))
+        if missing:
+            example = " ".join(f"{key}=..." for key in missing)
+            raise ConfigError(f"missing mandatory value: {', '.join(missing)}; give it as {example}")
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"cannot resolve the config: {_first_line(error)}") from error
@@ -91,16 +92,29 @@ def expand_sweep(overrides: Sequence[str]) -> list[list[str]]:
 
 def explain(error: Exception, overrides: Sequence[str]) -> str:
     """Turn a Hydra or OmegaConf error into one line that names the nearest key or option."""
-    if isinstance(error, MissingConfigException) and error.options is not None:
-        wanted = (error.missing_cfg_file or "").rpartition("/")
-        return f"no option '{wanted[2]}' in group '{wanted[0]}'{did_you_mean(wanted[2], error.options)}"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _explain_option(error.missing_cfg_file)
     text = str(error)
     if isinstance(error, OverrideParseException):
         return f"cannot read the override '{error.override}': {_first_line(error)}"
+    if isinstance(error, ConfigCompositionException) and text.startswith("Error merging override") and error.__cause__:
+        return (
+            f"cannot set {_first_line(error).removeprefix('Error merging override ')}: {_first_line(error.__cause__)}"
+        )
     key = re.search(r"Could not (?:override|append to config with|append) '?\+*([^'\s=]+)", text)
     if isinstance(error, ConfigCompositionException) and key:
         return _explain_key(key.group(1), error, overrides)
     return _first_line(error)
+
+
+def _explain_option(wanted: str) -> str:
+    """Name the options of the group, in all its folders."""
+    group, _, option = wanted.removesuffix(".yaml").partition("/")
+    folder = config_dir() / group
+    options = [str(p.relative_to(folder).with_suffix("")) for p in sorted(folder.glob("**/*.yaml"))]
+    if not folder.is_dir():
+        return f"there is no config group '{group}'"
+    return f"no option '{option}' in group '{group}'{did_you_mean(option, set(options))}"
 
 
 def _explain_key(key: str, error: Exception, overrides: Sequence[str]) -> str:
@@ -109,25 +123,27 @@ def _explain_key(key: str, error: Exception, overrides: Sequence[str]) -> str:
     reason = str(cause).splitlines()[0] if cause else _first_line(error)
     if "not in struct" not in reason and "not in '" not in reason and "No match" not in str(error):
         return f"cannot set '{key}': {reason}"
-    known = _known_keys(overrides)
+    config = _base_config(overrides)
+    known = list(_dotted(OmegaConf.to_container(config, resolve=False)))
     leaf = key.rsplit(".", 1)[-1]
     parent = key.rpartition(".")[0]
     siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == parent]
+    if leaf in keywords_of(OmegaConf.select(config, parent) if parent else None):
+        return f"'{key}' is left at its default in the YAML file; set it with a plus sign: +{key}=..."
     if siblings:
         where = f" in '{parent}'" if parent else ""
         return f"unknown key '{key}': '{leaf}' is not{where or ' a key of the config'}{did_you_mean(leaf, siblings)}"
     return f"unknown key '{key}'{did_you_mean(key, known)}"
 
 
-def _known_keys(overrides: Sequence[str]) -> list[str]:
-    """List all dotted keys of the config that the group choices among the overrides compose to."""
+def _base_config(overrides: Sequence[str]) -> DictConfig:
+    """Compose the config that the group choices among the overrides lead to, without their single values."""
     groups = {d.name for d in config_dir().iterdir() if d.is_dir()}
-    choices = [o for o in overrides if "=" in o and o.split("=", 1)[0].lstrip("+~") in groups]
+    choices = [o for o in overrides if "=" in o and o.split("=", 1)[0].split("/")[0] in groups]
     try:
-        config = compose("config", overrides=choices)
+        return compose("config", overrides=choices)
     except (HydraException, OmegaConfBaseException):
-        config = compose("config")
-    return list(_dotted(OmegaConf.to_container(config, resolve=False)))
+        return compose("config")
 
 
 def _dotted(node: object, prefix: str = "") -> Iterator[str]:
@@ -139,4 +155,5 @@ def _dotted(node: object, prefix: str = "") -> Iterator[str]:
 
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    # Hydra's "In 'x': ... raised while composing config:" says what happened on its second line.
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1]) if lines else type(error).__name__

@@ -35,7 +35,9 @@ def git_state() -> dict[str, str | None]:
 
 def _git(folder: Path, *command: str) -> str | None:
     try:
-        done = subprocess.run(["git", "-C", str(folder), *command], capture_output=True, text=True, check=True, timeout=30)
+        done = subprocess.run(
+            ["git", "-C", str(folder), *command], capture_output=True, text=True, check=True, timeout=30
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()[:DIFF_LIMIT]

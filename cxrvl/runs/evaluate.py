@@ -1,6 +1,7 @@
 """How are missing predictions computed, and metrics read off those that are there?"""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -10,7 +11,7 @@ from hydra.utils import instantiate
 
 from cxrvl.data.modules.base import CXRDataModule
 from cxrvl.data.studies import StudyTable
-from cxrvl.evaluation.predictions import merge_parts, read_predictions, write_predictions
+from cxrvl.evaluation.predictions import read_predictions, write_predictions
 from cxrvl.files import read_json, write_json
 from cxrvl.runs.evaluations import Evaluation
 from cxrvl.runs.store import Run
@@ -70,26 +71,24 @@ def predict_missing(
             trainer.predict(task, datamodule=data, return_predictions=False)
         finally:
             trainer.callbacks.remove(collector)
-        parts = _gather(trainer, pd.concat(collector.parts, ignore_index=True))
+        parts = _gather(trainer, collector.parts)
         if trainer.is_global_zero:
-            about = {
-                "evaluation": evaluation.name, "eval_id": evaluation.eval_id, "weights": use,
-                "split_name": data.table.split_name, "split_sha256": data.table.split_sha256,
-                "fold_sizes": {s: len(data.table.split(s)) for s in evaluator.splits},
-            }  # fmt: skip
-            merged = merge_parts(parts, kind=evaluator.kind)
-            write_predictions(merged, evaluation.path, kind=evaluator.kind, labels=data.table.labels, meta=about)
+            predictions = evaluator.collect(parts, data.table)
+            about = {"evaluation": evaluation.name, "eval_id": evaluation.eval_id, "weights": use}
+            about["split_sha256"] = data.table.split_sha256
+            write_predictions(evaluation.path, replace(predictions, info={**predictions.info, **about}))
         trainer.strategy.barrier()
         computed.append(evaluation.name)
     return computed
 
 
-def _gather(trainer: pl.Trainer, rows: pd.DataFrame) -> list[pd.DataFrame]:
+def _gather(trainer: pl.Trainer, parts: list[pd.DataFrame]) -> list[pd.DataFrame]:
+    """Return the rows of all devices."""
     if trainer.world_size == 1:
-        return [rows]
-    parts: list[Any] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(parts, rows)
-    return parts
+        return parts
+    gathered: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(gathered, parts)
+    return [part for parts_of_rank in gathered for part in parts_of_rank]
 
 
 def update_metrics(run: Run, evaluations: Iterable[Evaluation]) -> dict[str, Any]:

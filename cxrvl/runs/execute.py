@@ -79,7 +79,9 @@ def evaluate_run(run: Run, config: dict[str, Any]) -> dict[str, Any]:
             set_up_process(config)
             data, task = build_data(config), build_task(config)
             data.use_table(study_table(config))
-            predict_missing(task, data, build_trainer(config, run.folder, []), evaluations, _use_weights(run, config, task))
+            predict_missing(
+                task, data, build_trainer(config, run.folder, []), evaluations, use_weights(run, config, task)
+            )
         return update_metrics(run, evaluations)
 
 
@@ -87,7 +89,14 @@ def _compute(run: Run, config: dict[str, Any]) -> list[str]:
     """Train if that is not finished, then predict what is missing. Torch is first needed here."""
     from cxrvl.runs.checkpoints import FINAL, CheckpointKeeper, load_into, resume_point
     from cxrvl.runs.evaluate import predict_missing, update_metrics
-    from cxrvl.runs.trainer import build_data, build_task, build_trainer, quieten, refuse_split_batchnorm, set_up_process
+    from cxrvl.runs.trainer import (
+        build_data,
+        build_task,
+        build_trainer,
+        quieten,
+        refuse_split_batchnorm,
+        set_up_process,
+    )
 
     quieten()
     set_up_process(config)
@@ -110,12 +119,12 @@ def _compute(run: Run, config: dict[str, Any]) -> list[str]:
         if trainer.interrupted:
             raise KeyboardInterrupt
     evaluations = planned(run, config)
-    computed = predict_missing(task, data, trainer, evaluations, _use_weights(run, config, task))
+    computed = predict_missing(task, data, trainer, evaluations, use_weights(run, config, task))
     update_metrics(run, evaluations)
     return computed
 
 
-def _use_weights(run: Run, config: dict[str, Any], task: Any) -> str:
+def use_weights(run: Run, config: dict[str, Any], task: Any) -> str:
     """Load the weights to be judged and say which they are; a run that never validated has no best ones."""
     from cxrvl.runs.checkpoints import BEST, FINAL, load_into
 
@@ -149,6 +158,7 @@ def _recorded(run: Run, config: dict[str, Any], identity: Identity, overrides: S
     loggers = [logging.getLogger(name) for name in ("cxrvl", "pytorch_lightning", "py.warnings")]
     for logger in loggers:
         logger.addHandler(handler)
+    log.setLevel(logging.INFO)
     start = time.time()
     try:
         with run.heartbeat(**details, started=start):

@@ -20,7 +20,7 @@ ENGINE_KEYS = {
         "accelerator", "devices", "num_nodes", "strategy", "accumulate_grad_batches", "log_every_n_steps",
         "enable_progress_bar", "profiler", "detect_anomaly",
     },
-    "data": {"store_root", "num_workers", "prepare_workers", "max_unreadable", "evaluation_batch_size", "pin_memory"},
+    "data": {"store_root", "num_workers", "prepare_workers", "max_unreadable", "root", "evaluation_batch_size", "pin_memory"},
 }  # fmt: skip
 """What says where and on what to compute. Every key not listed here counts as science."""
 

@@ -42,4 +42,3 @@ def _job(config: DictConfig) -> None:
         raise KeyboardInterrupt
     if done.returncode:
         _failed.append(" ".join(overrides) or "(no override)")
-

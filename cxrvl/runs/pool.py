@@ -44,7 +44,7 @@ class _Started:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.output = tempfile.TemporaryFile()
+        self.output = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the job, then vanishes
         # A session of its own: Ctrl-C reaches this process alone, which then ends its children in order.
         self.process = subprocess.Popen(
             job.argv(), stdout=self.output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True

@@ -123,7 +123,9 @@ def files_in(inputs: Sequence[str]) -> list[Path]:
 def _listed(path: Path) -> list[Path]:
     table = pd.read_csv(path, dtype=str)
     if "image" not in table:
-        raise DataError(f"{path} has no column 'image' (it has: {', '.join(table.columns)}); rename the column of paths")
+        raise DataError(
+            f"{path} has no column 'image' (it has: {', '.join(table.columns)}); rename the column of paths"
+        )
     files = []
     for row, value in enumerate(table["image"], start=2):
         file = path.parent / str(value)

@@ -67,7 +67,9 @@ class Run:
         """Return the resolved config this run was computed from."""
         path = self.folder / "config.yaml"
         if not path.is_file():
-            raise RunError(f"run {self.run_id} has no config.yaml in {self.folder}; remove it: cxrvl runs rm {self.run_id}")
+            raise RunError(
+                f"run {self.run_id} has no config.yaml in {self.folder}; remove it: cxrvl runs rm {self.run_id}"
+            )
         return read_yaml(path)
 
     def set_status(self, state: str, **details: Any) -> None:
@@ -170,7 +172,9 @@ class RunStore:
         if not matches:
             raise RunError(f"no run '{prefix}' in {self.root}; `cxrvl runs ls` lists what is there")
         if len(matches) > 1:
-            raise RunError(f"'{prefix}' fits {len(matches)} runs: {', '.join(r.run_id for r in matches)}; give more digits")
+            raise RunError(
+                f"'{prefix}' fits {len(matches)} runs: {', '.join(r.run_id for r in matches)}; give more digits"
+            )
         return matches[0]
 
     def remove(self, run: Run) -> None:
@@ -190,5 +194,7 @@ def _lock(descriptor: int, path: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.ENOLCK, errno.ENOTSUP):
-            raise RunError(f"the file system of {path.parent} cannot lock files; set paths.runs to one that can") from error
+            raise RunError(
+                f"the file system of {path.parent} cannot lock files; set paths.runs to one that can"
+            ) from error
         raise

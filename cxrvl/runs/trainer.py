@@ -21,7 +21,12 @@ from cxrvl.tasks.base import Task
 def quieten() -> None:
     """Silence what Lightning tells every user at every start and no one can act upon."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for message in (".*does not have many workers.*", ".*smaller than the logging interval.*", ".*isinstance.treespec.*"):
+    for message in (
+        ".*custom batch sampler.*",
+        ".*does not have many workers.*",
+        ".*smaller than the logging interval.*",
+        ".*isinstance.treespec.*",
+    ):
         warnings.filterwarnings("ignore", message)
 
 
@@ -43,7 +48,7 @@ def build_task(config: dict) -> Task:
     """Build model and task, weights seeded by the config's seed."""
     torch.manual_seed(config["seed"])
     model = instantiate(config["model"], _convert_="all")
-    return instantiate(config["task"], model=model, _convert_="all")
+    return instantiate(config["task"], _convert_="all")(model=model)
 
 
 def build_trainer(config: dict, folder: Path, callbacks: list[pl.Callback]) -> pl.Trainer:

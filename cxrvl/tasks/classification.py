@@ -52,8 +52,8 @@ class Classification(Task):
         logits = self.model(batch["image"]).logits.float()
         loss = self.loss(logits, batch["target"])
         logs = {}
-        if len(self.collector):
-            term = self.collector.value()
+        if self.collector.modules:
+            term = self.collector()
             logs["orthogonality"] = term
             # The release adds the term while training only, so its validation loss is the task's alone.
             loss = loss + self.orthogonality * term if stage == "train" and self.orthogonality else loss
@@ -68,7 +68,7 @@ class Classification(Task):
 def mean_auroc(logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     """Return the mean AUROC over defined labels: logits, targets (N, L); uncertain and unstated are left out."""
     values: Sequence[float] = [
-        auroc(targets[known, i] == 1, logits[known, i])
+        auroc(logits[known, i], targets[known, i])
         for i in range(targets.shape[1])
         for known in [np.isin(targets[:, i], (0, 1))]
     ]

@@ -8,21 +8,22 @@ from torch.optim.lr_scheduler import LambdaLR
 from cxrvl.errors import ConfigError
 
 
-def cosine(optimizer: Optimizer, total_steps: int, warmup_steps: int = 0, final: float = 0.0) -> LambdaLR:
+def cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.0, final: float = 0.0) -> LambdaLR:
     """Return a linear warm-up followed by a half cosine, stepped once per optimiser step.
 
     Args:
         total_steps: optimiser steps of the whole run, given by the task.
-        warmup_steps: steps of the linear rise; step 0 already learns at 1 / warmup_steps of the peak.
+        warmup: share of the run in which the rate rises linearly, in [0, 1); the first step already learns.
         final: learning rate at the end, as a fraction of the peak, in [0, 1].
 
     Raises:
-        ConfigError: a warm-up longer than the run, or a fraction outside [0, 1].
+        ConfigError: a share outside its range.
     """
     if not 0 <= final <= 1:
         raise ConfigError(f"task.scheduler.final={final} is a fraction of the peak learning rate; expected 0 to 1")
-    if warmup_steps >= total_steps and warmup_steps:
-        raise ConfigError(f"task.scheduler.warmup_steps={warmup_steps} fills the whole run of {total_steps} steps")
+    if not 0 <= warmup < 1:
+        raise ConfigError(f"task.scheduler.warmup={warmup} is a share of the run; expected at least 0 and less than 1")
+    warmup_steps = int(warmup * total_steps)
 
     def factor(step: int) -> float:
         if step < warmup_steps:

@@ -1,0 +1,81 @@
+"""`cxrvl table`: compute what is missing of a table, and print it beside the paper's."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from cxrvl.errors import RunError
+from cxrvl.runs.pool import Failure
+from cxrvl.tables.collect import collect
+from cxrvl.tables.compare import compare
+from cxrvl.tables.illustrate import illustrate
+from cxrvl.tables.render import terminal, write_tables
+from cxrvl.tables.reproduce import Wanted, compute, files_of, table_spec, wanted
+from cxrvl.tables.spec import LineSpec, TableSpec
+
+
+def table(options: argparse.Namespace) -> None:
+    """Print every line asked for; failed runs are reported after all that could be computed.
+
+    Raises:
+        RunError: some runs failed.
+    """
+    spec = table_spec(options.table)
+    lines = [spec.line(options.line)] if options.line else list(spec.lines.values())
+    failures = []
+    for line in lines:
+        chosen = replace(line, seeds=tuple(options.seeds)) if options.seeds else line
+        failures += _line(spec, chosen, options)
+    if failures:
+        raise RunError("\n".join([f"{len(failures)} run(s) failed; ask again to retry them", *map(str, failures)]))
+
+
+def _line(spec: TableSpec, line: LineSpec, options: argparse.Namespace) -> list[str]:
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    runs = wanted(spec, line, options.overrides)
+    missing = [] if options.collect_only else [item for item in runs if not item.done]
+    failures = _compute(missing, options.jobs, console) if missing else []
+    result = compare(spec, line, collect(line, files_of(line, runs)))
+    console.print(terminal(result))
+    folder = Path(runs[0].config["paths"]["tables"]) / spec.name
+    paths = [*write_tables(result, folder).values(), *illustrate(spec, line, runs, folder)]
+    console.print(f"written to {folder}: {', '.join(path.name for path in paths)}", style="dim")
+    return [str(failure) for failure in failures]
+
+
+def _compute(missing: list[Wanted], jobs: int | None, console: Console) -> list[Failure]:
+    console.print(f"{len(missing)} run(s) to compute; stop at any time, the same command continues")
+    if not console.is_terminal:
+        return compute(missing, jobs, _plain(len(missing)))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("starting", total=len(missing))
+
+        def on_change(running: list[str], done: int) -> None:
+            progress.update(bar, completed=done, description=", ".join(running) or "done")
+
+        return compute(missing, jobs, on_change)
+
+
+def _plain(total: int) -> Callable[[list[str], int], None]:
+    """Print a line whenever a run has ended, where there is no terminal to draw a bar on."""
+    seen = -1
+
+    def on_change(running: list[str], done: int) -> None:
+        nonlocal seen
+        if done != seen:
+            seen = done
+            print(f"{done}/{total} done; running: {', '.join(running) or 'none'}", flush=True)
+
+    return on_change

@@ -1,0 +1,64 @@
+"""Which object does a `_target_` name, and which keywords does it take?"""
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cxrvl.config.nearest import did_you_mean
+from cxrvl.errors import ConfigError
+
+
+def locate(target: str, path: str) -> Callable[..., Any]:
+    """Import the object a dotted `_target_` names.
+
+    Raises:
+        ConfigError: no such module or name, with the nearest one.
+    """
+    if not isinstance(target, str) or "." not in target:
+        raise ConfigError(f"'{path}._target_' is {target!r}; expected a dotted name such as cxrvl.models.acm.ACM")
+    parts = target.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
+        module_name = ".".join(parts[:cut])
+        try:
+            found: Any = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name and not (module_name == error.name or module_name.startswith(error.name + ".")):
+                raise ConfigError(
+                    f"'{path}._target_': {target} needs the package '{error.name}': install it"
+                ) from error
+            continue
+        for part in parts[cut:]:
+            if not hasattr(found, part):
+                raise ConfigError(
+                    f"'{path}._target_': no '{part}' in {module_name}{did_you_mean(part, _public(found))}"
+                )
+            found = getattr(found, part)
+        if not callable(found):
+            raise ConfigError(f"'{path}._target_': {target} is not a class or function")
+        return found
+    raise ConfigError(f"'{path}._target_': there is no module for {target}")
+
+
+def _public(found: Any) -> list[str]:
+    return [n for n in dir(found) if not n.startswith("_")]
+
+
+def signature(found: Callable[..., Any], target: str, path: str) -> inspect.Signature:
+    try:
+        return inspect.signature(found, eval_str=True)
+    except NameError:  # an annotation imported for type checkers alone
+        return inspect.signature(found)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"'{path}._target_': {target} has no readable signature: {error}") from error
+
+
+def keywords_of(node: Any) -> set[str]:
+    """Return the keywords that a config node's target takes; none where there is no such target."""
+    if not isinstance(node, Mapping) or not node.get("_target_"):
+        return set()
+    target = str(node["_target_"])
+    try:
+        return set(signature(locate(target, ""), target, "").parameters)
+    except ConfigError:
+        return set()

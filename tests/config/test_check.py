@@ -1,0 +1,62 @@
+import pytest
+
+from cxrvl.config.check import check
+from cxrvl.config.compose import compose_config, config_dir, resolved
+from cxrvl.errors import ConfigError
+
+EXPERIMENTS = sorted(
+    str(p.relative_to(config_dir() / "experiment").with_suffix(""))
+    for p in (config_dir() / "experiment").glob("*/*.yaml")
+    if not p.name.startswith("_")
+)
+OPTIONS = sorted(
+    f"{folder.name}={option.stem}"
+    for folder in config_dir().iterdir()
+    if folder.is_dir() and folder.name not in ("experiment", "hydra")
+    for option in folder.glob("*.yaml")
+)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_is_sound(experiment):
+    config = resolved(compose_config([f"experiment={experiment}"]))
+    assert config["name"] == experiment
+    assert check(config) > 5
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_composes(option):
+    assert check(resolved(compose_config([option]))) > 5
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("+seeed=1", ["unknown key 'seeed'", "'seed'"]),
+        ("+trainer.max_epoch=3", ["trainer.max_epoch", "'max_epochs'"]),
+        ("+data.source.imges=3", ["data.source.imges", "'images'"]),
+        ("+data.batchsize=3", ["data.batchsize", "'batch_size'"]),
+        ("+task.optimizer.learning_rate=3", ["task.optimizer.learning_rate", "torch.optim.AdamW"]),
+        ("data._target_=cxrvl.data.modules.ClasificationDataModule", ["data._target_", "ClassificationDataModule"]),
+        ("data._target_=nowhere.at.all", ["data._target_", "nowhere.at.all"]),
+        ("data.store.size=abc", ["data.store.size", "'abc'", "int"]),
+        ("~data.batch_size", ["missing key 'data.batch_size'"]),
+        ("~checkpoint.use", ["missing key 'checkpoint.use'"]),
+    ],
+)
+def test_what_struct_mode_lets_through_is_caught(override, words):
+    with pytest.raises(ConfigError) as error:
+        check(compose_config([override]))
+    message = str(error.value)
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+
+
+def test_a_partial_need_not_be_complete_but_a_whole_target_must():
+    content = {"_target_": "torch.optim.SGD", "lr": 0.1}
+    config = resolved(compose_config())
+    config["callbacks"] = {"a": {**content, "_partial_": True}}
+    check(config)
+    config["callbacks"] = {"a": content}
+    with pytest.raises(ConfigError, match=r"missing key 'callbacks.a.params'"):
+        check(config)
