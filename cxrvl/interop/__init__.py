@@ -1,0 +1,1 @@
+"""Published checkpoints of other code, translated into this project's names."""

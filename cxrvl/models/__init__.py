@@ -1,0 +1,1 @@
+"""Networks: context modules, the backbones that carry them, heads, and their weights."""

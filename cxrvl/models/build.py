@@ -1,0 +1,43 @@
+"""How do a backbone, a context module and a head named in a config become one classifier?"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from cxrvl.errors import ConfigError
+from cxrvl.models.backbones import Backbone
+from cxrvl.models.classifier import ImageClassifier
+from cxrvl.models.context import ContextFactory
+
+
+def classifier(
+    backbone: Callable[..., Backbone],
+    head: Callable[[int, int], nn.Module],
+    num_labels: int,
+    context: ContextFactory | Mapping[str, Any] | None = None,
+    groups: int | None = None,
+    in_channels: int = 3,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> ImageClassifier:
+    """Build an `ImageClassifier` whose backbone carries a context module.
+
+    backbone: factory called with `context` and `in_channels`; head: factory called with (num_features, num_labels).
+    context: factory called with a channel count; None or empty (the option `model/context=none`) for no module.
+    groups: of the context module, short for `context.groups`.
+    Raises ConfigError for groups without a context module that has any.
+    """
+    factory = context if callable(context) else None
+    if groups is not None:
+        if factory is None:
+            raise ConfigError(f"model.groups={groups}, but there is no context module; choose one: model/context=acm")
+        factory = partial(factory, groups=groups)
+    try:
+        network = backbone(context=factory, in_channels=in_channels)
+    except TypeError as error:
+        raise ConfigError(
+            f"the context module cannot be built: {error}; check model.context and model.groups"
+        ) from error
+    return ImageClassifier(network, head, num_labels, in_channels, mean, std)
