@@ -1,1 +1,3 @@
+"""cxrvl: experiments for chest-X-ray vision-language research."""
+
 __version__ = "0.1.0"

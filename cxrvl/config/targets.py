@@ -45,6 +45,7 @@ def _public(found: Any) -> list[str]:
 
 
 def signature(found: Callable[..., Any], target: str, path: str) -> inspect.Signature:
+    """Return the signature of a target, with its annotations evaluated where that is possible."""
     try:
         return inspect.signature(found, eval_str=True)
     except NameError:  # an annotation imported for type checkers alone

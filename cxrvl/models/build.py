@@ -29,7 +29,7 @@ def classifier(
     groups: of the context module, short for `context.groups`.
     Raises ConfigError for groups without a context module that has any.
     """
-    factory = context if callable(context) else None
+    factory: Callable[..., nn.Module] | None = context if callable(context) else None
     if groups is not None:
         if factory is None:
             raise ConfigError(f"model.groups={groups}, but there is no context module; choose one: model/context=acm")

@@ -12,6 +12,7 @@ from cxrvl.runs.identity import study_table
 from cxrvl.runs.store import Run
 from cxrvl.runs.trainer import build_data, build_task, quieten, set_up_process
 
+READABLE_WIDTH = 8
 Box = tuple[float, float, float, float]
 
 
@@ -38,15 +39,15 @@ class Examples:
 def attended_examples(run: Run, config: dict[str, Any], count: int) -> Examples | None:
     """Run the trained model on the first test image with a box of each of `count` labels.
 
-    The images are the first ones, not chosen by how well they look; the module is the last but one stage's last
-    (the last stage's maps of small inputs are too coarse to see anything).
+    The images are the first ones, not chosen by how well they look; the module is the deepest one whose maps
+    are still fine enough to see anything.
 
     Returns:
-        None when the test split has no box.
+        None when the test split has no box, or no module compares.
     """
     quieten()
     set_up_process(config)
-    data, task = build_data(config), build_task(config).eval()
+    data, task = build_data(config), build_task(config, pretrained=False).eval()
     data.use_table(study_table(config))
     use_weights(run, config, task)
     chosen = _first_with_box(data.table, count)
@@ -57,16 +58,23 @@ def attended_examples(run: Run, config: dict[str, Any], count: int) -> Examples 
     batch = data.transform(next(iter(loader)))
     with torch.inference_mode(), capture_attention(task.model) as maps:
         task.model(batch["image"])
-    names = list(maps)
-    finest = max(maps[n].key.shape[-1] for n in names)
-    coarse = [n for n in names if maps[n].key.shape[-1] <= max(8, finest // 4)] or names
-    name = [n for n in names if maps[n].key.shape[-1] == maps[coarse[0]].key.shape[-1]][-1]
+    found = {n: (m.key, m.query) for n, m in maps.items() if m.key is not None and m.query is not None}
+    if not found:
+        return None
+    name = _readable_module({n: key.shape[-1] for n, (key, _) in found.items()})
+    key, query = found[name]
     boxes = [[_seen(box[1:], fov) for box in data.table.frame["boxes"].iloc[row] if box[0] == label]
              for (row, label), fov in zip(chosen, batch["fov"].numpy(), strict=True)]  # fmt: skip
     return Examples(
-        batch["image"][:, 0].numpy(), boxes, maps[name].key.numpy(), maps[name].query.numpy(),
+        batch["image"][:, 0].numpy(), boxes, key.numpy(), query.numpy(),
         [label for _, label in chosen], name.removeprefix("backbone."),
     )  # fmt: skip
+
+
+def _readable_module(widths: dict[str, int]) -> str:
+    """Return the last module whose maps are still at least 8 wide, or the last of the widest ones."""
+    fine = [name for name, width in widths.items() if width >= READABLE_WIDTH]
+    return fine[-1] if fine else [name for name, width in widths.items() if width == max(widths.values())][-1]
 
 
 def _first_with_box(table: Any, count: int) -> list[tuple[int, str]]:

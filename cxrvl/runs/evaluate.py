@@ -66,11 +66,12 @@ def predict_missing(
         evaluator = instantiate(evaluation.evaluator, _convert_="all")
         collector = PredictionCollector(evaluator, data.table)
         data.predict_splits = tuple(evaluator.splits)
-        trainer.callbacks.append(collector)
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it by name
+        callbacks.append(collector)
         try:
             trainer.predict(task, datamodule=data, return_predictions=False)
         finally:
-            trainer.callbacks.remove(collector)
+            callbacks.remove(collector)
         parts = _gather(trainer, collector.parts)
         if trainer.is_global_zero:
             predictions = evaluator.collect(parts, data.table)

@@ -77,7 +77,7 @@ def evaluate_run(run: Run, config: dict[str, Any]) -> dict[str, Any]:
         if not all(e.done() for e in evaluations):
             quieten()
             set_up_process(config)
-            data, task = build_data(config), build_task(config)
+            data, task = build_data(config), build_task(config, pretrained=False)
             data.use_table(study_table(config))
             predict_missing(
                 task, data, build_trainer(config, run.folder, []), evaluations, use_weights(run, config, task)
@@ -102,8 +102,10 @@ def _compute(run: Run, config: dict[str, Any]) -> list[str]:
     set_up_process(config)
     data = build_data(config)
     data.use_table(study_table(config))
-    task = build_task(config)
-    if config["init_from"] is not None:
+    resume = resume_point(run.checkpoints)
+    trained = (run.checkpoints / FINAL).is_file()
+    task = build_task(config, pretrained=not (trained or resume))
+    if config["init_from"] is not None and not (trained or resume):
         load_into(task, weights_file(config["init_from"], config["paths"]["runs"]))
     keeper = CheckpointKeeper(
         run.checkpoints, task.monitor, task.monitor_mode,
@@ -111,8 +113,7 @@ def _compute(run: Run, config: dict[str, Any]) -> list[str]:
     )  # fmt: skip
     trainer = build_trainer(config, run.folder, [keeper])
     refuse_split_batchnorm(trainer, task)
-    if not (run.checkpoints / FINAL).is_file():
-        resume = resume_point(run.checkpoints)
+    if not trained:
         _rewind_history(trainer, resume)
         log.info("training run %s%s", run.run_id, f", continued from {resume.name}" if resume else "")
         trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)

@@ -4,13 +4,14 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
 
 from cxrvl.data.selection import select
 from cxrvl.data.studies import StudyTable
-from cxrvl.runs.upstream import weights_identity
+from cxrvl.runs.upstream import file_digest, weights_identity
 
 SCIENCE_VERSION = 1
 """Raised by hand whenever code changes what a config computes; old runs then no longer count as done."""
@@ -20,7 +21,7 @@ ENGINE_KEYS = {
         "accelerator", "devices", "num_nodes", "strategy", "accumulate_grad_batches", "log_every_n_steps",
         "enable_progress_bar", "profiler", "detect_anomaly",
     },
-    "data": {"store_root", "num_workers", "prepare_workers", "max_unreadable", "root", "evaluation_batch_size", "pin_memory"},
+    "data": {"store_root", "num_workers", "prepare_workers", "root", "evaluation_batch_size", "pin_memory"},
 }  # fmt: skip
 """What says where and on what to compute. Every key not listed here counts as science."""
 
@@ -45,6 +46,7 @@ def science(config: dict) -> dict[str, Any]:
         parts[section] = {k: v for k, v in (parts[section] or {}).items() if k not in engine}
     if isinstance(parts["data"].get("source"), dict):
         parts["data"]["source"] = _without_location(parts["data"]["source"])
+    parts["model"] = _with_weights_content(parts["model"])
     parts["init_from"] = weights_identity(config.get("init_from"), config["paths"]["runs"])
     return parts
 
@@ -56,6 +58,16 @@ def _without_location(source: Any) -> Any:
     if isinstance(source, list):
         return [_without_location(v) for v in source]
     return source
+
+
+def _with_weights_content(model: Any) -> Any:
+    """Replace the path of a local weights file by the hash of its content."""
+    if not isinstance(model, dict):
+        return model
+    return {
+        k: f"sha256:{file_digest(Path(v))}" if k == "weights" and v and Path(v).is_file() else _with_weights_content(v)
+        for k, v in model.items()
+    }
 
 
 def digest(content: Any) -> str:

@@ -71,7 +71,9 @@ def run_jobs(
 
     On Ctrl-C or SIGTERM every child is asked to stop (SIGINT, so that it records where it was), then killed.
     """
-    waiting, running, failures = list(jobs), [], []
+    waiting = list(jobs)
+    running: list[_Started] = []
+    failures: list[Failure] = []
     before = signal.signal(signal.SIGTERM, _interrupt) if _in_main_thread() else None
     try:
         while waiting or running:

@@ -57,7 +57,7 @@ class Predictor:
         self.config = config
         self.data: CXRDataModule = build_data(config)
         self.labels = labels_of(run, config)
-        self.task = build_task(config).eval()
+        self.task = build_task(config, pretrained=False).eval()
         best = run.checkpoints / BEST
         use_best = config["checkpoint"]["use"] == "best" and best.is_file()
         load_into(self.task, best if use_best else run.checkpoints / FINAL)

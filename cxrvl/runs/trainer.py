@@ -44,11 +44,22 @@ def build_data(config: dict) -> CXRDataModule:
     return instantiate(config["data"], _convert_="all")
 
 
-def build_task(config: dict) -> Task:
-    """Build model and task, weights seeded by the config's seed."""
+def build_task(config: dict, pretrained: bool = True) -> Task:
+    """Build model and task, weights seeded by the config's seed.
+
+    Args:
+        pretrained: load the published weights the config names; not needed where a checkpoint follows anyway.
+    """
     torch.manual_seed(config["seed"])
-    model = instantiate(config["model"], _convert_="all")
+    model = instantiate(config["model"] if pretrained else _unweighted(config["model"]), _convert_="all")
     return instantiate(config["task"], _convert_="all")(model=model)
+
+
+def _unweighted(node: Any) -> Any:
+    """Return a model config that asks for no published weights."""
+    if isinstance(node, dict):
+        return {k: None if k == "weights" else _unweighted(v) for k, v in node.items()}
+    return node
 
 
 def build_trainer(config: dict, folder: Path, callbacks: list[pl.Callback]) -> pl.Trainer:

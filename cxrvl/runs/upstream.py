@@ -33,5 +33,10 @@ def weights_identity(init_from: dict[str, Any] | None, runs: str) -> str | None:
     """Return the SHA-256 of the weights a run starts from: what they are, not where they lie."""
     if init_from is None:
         return None
-    with weights_file(init_from, runs).open("rb") as file:
+    return file_digest(weights_file(init_from, runs))
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 hex digest of a file's content."""
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

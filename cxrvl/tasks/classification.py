@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from cxrvl.evaluation.statistics.auroc import auroc
-from cxrvl.models.orthogonality import OrthogonalityCollector
+from cxrvl.models.orthogonality import OrthogonalityCollector, Reduction, Scope
 from cxrvl.tasks.base import Batch, StepOutput, Task
 
 
@@ -31,8 +31,8 @@ class Classification(Task):
         optimizer: Callable[..., Any],
         scheduler: Callable[..., Any] | None = None,
         orthogonality: float = 0.1,
-        orthogonality_scope: str = "all",
-        orthogonality_reduction: str = "abs_of_mean",
+        orthogonality_scope: Scope = "all",
+        orthogonality_reduction: Reduction = "abs_of_mean",
         monitor: str = "val/auroc",
         monitor_mode: str = "max",
         decay_norm_and_bias: bool = False,

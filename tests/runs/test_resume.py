@@ -10,7 +10,6 @@ import pytest
 from cxrvl.evaluation.predictions import read_predictions
 from cxrvl.runs.store import Run
 
-
 EXTRA = "{_target_: cxrvl.evaluation.localization.MarksEvaluator, max_marks: 2, bootstrap: 20}"
 
 

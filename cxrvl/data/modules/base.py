@@ -1,6 +1,8 @@
 """How do a source, a store, a split and transforms become batches?"""
 
+import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from cxrvl.data.transforms import Pipeline, to_float
 from cxrvl.errors import ConfigError, DataError
 
 Batch = dict[str, Any]
+log = logging.getLogger("cxrvl")
 
 
 class StoreRows(Dataset):
@@ -66,6 +69,7 @@ class CXRDataModule(pl.LightningDataModule):
         labels: labels to use, in order; None = all of the source.
         limit: images per split, for debugging.
         overfit_batches: train and validate on the first so many batches without augmentation, for debugging.
+        max_unreadable: images that may turn out unreadable; they are left out and counted, never replaced.
         drop_last: leave the last, incomplete training batch out; evaluation never does.
     """
 
@@ -103,16 +107,33 @@ class CXRDataModule(pl.LightningDataModule):
         self.max_unreadable, self.pin_memory = max_unreadable, pin_memory
         self.predict_splits: tuple[str, ...] = ("test",)
         self._table: StudyTable | None = None
+        self._readable = False
         self._store: ImageStore | None = None
         self._train_loader: ResumableLoader | None = None
         self._place_in_epoch: dict[str, Any] | None = None
 
     @property
     def table(self) -> StudyTable:
-        """The study table, read and checked at first use."""
+        """The study table, read and checked at first use, without the unreadable images that were allowed for."""
+        if self.max_unreadable and not self._readable:
+            self._leave_out_unreadable()
+        return self._whole_table()
+
+    def _whole_table(self) -> StudyTable:
         if self._table is None:
             self._table = select(self.source.table(), labels=self.labels, limit=self.limit)
         return self._table
+
+    def _leave_out_unreadable(self) -> None:
+        """Take the quarantined images out of the table; how many is bounded by max_unreadable, and said."""
+        table, self._readable = self._whole_table(), True
+        available = self.store.available(table)
+        if not available.all():
+            note = f"{int((~available).sum())} unreadable image(s) left out, as data.max_unreadable allows"
+            log.warning(note)
+            self._table = replace(
+                table, frame=table.frame[available].reset_index(drop=True), notes=(*table.notes, note)
+            )
 
     def use_table(self, table: StudyTable) -> None:
         """Take a study table that was already read from this module's source."""
@@ -123,7 +144,7 @@ class CXRDataModule(pl.LightningDataModule):
         """The decoded images, made at first use."""
         if self._store is None:
             self._store = prepare(
-                self.source, self.table, self.spec, self.store_root,
+                self.source, self._whole_table(), self.spec, self.store_root,
                 workers=self.prepare_workers, max_unreadable=self.max_unreadable,
             )  # fmt: skip
         return self._store
