@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 
 from cxrvl import __version__
 from cxrvl.errors import CxrvlError
+from cxrvl.files import no_room
 
+OVERRIDABLE = {"evaluate", "table"}
 OVERRIDE_HELP = "Hydra overrides, such as experiment=phantom/acm seed=1 model.groups=16"
 
 
@@ -21,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         command, rest = arguments[0], ([] if wants_help else arguments[1:])
         options = parser.parse_args([command, "--help"]) if wants_help else argparse.Namespace(overrides=rest)
     else:
-        options = parser.parse_args(arguments)
+        options = parse(parser, arguments)
         command = options.command
     try:
         COMMANDS[command](options)
@@ -33,6 +35,24 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SystemExit(130) from None
     except BrokenPipeError:
         raise SystemExit(141) from None
+    except OSError as error:
+        if no_room(error) is None:
+            raise
+        where = f" {error.filename}" if error.filename else ""
+        print(f"error: no room to write{where} ({error.strerror}); make some and start again", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def parse(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
+    """Parse a command whose last argument takes many words; they may also stand behind an option."""
+    options, rest = parser.parse_known_args(arguments)
+    many = next((name for name in ("overrides", "inputs") if hasattr(options, name)), None)
+    unknown = rest if many is None else [word for word in rest if word.startswith("-")]
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if many is not None:
+        getattr(options, many).extend(rest)
+    return options
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -51,6 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "overrides", nargs="*", help="what differs from the run's config, such as evaluation=findings"
     )
+    evaluate.add_argument("--runs", help="folder of the runs (default: as in the config)")
     predict = commands.add_parser("predict", help="score new PNG, JPEG or DICOM files with a finished run")
     predict.add_argument("--run", required=True, help="run id, or its first digits")
     predict.add_argument("inputs", nargs="+", help="files, folders, or a CSV with a column 'image'")
@@ -98,7 +119,7 @@ def _prepare(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from cxrvl.commands.evaluate import evaluate
 
-    evaluate(options.run, options.overrides)
+    evaluate(options.run, options.overrides, options.runs)
 
 
 def _predict(options: argparse.Namespace) -> None:

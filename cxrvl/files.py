@@ -1,5 +1,6 @@
 """How is a small file written so that a crash never leaves half of it?"""
 
+import errno
 import json
 import os
 import tempfile
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import yaml
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -21,9 +24,21 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        full = no_room(error)
+        if full is not None:
+            raise OSError(full.errno, full.strerror, str(path)) from error
         raise
+
+
+def no_room(error: BaseException | None) -> OSError | None:
+    """Return the full disk, quota or file size limit behind an error, if that was its cause: torch.save hides it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -1,8 +1,57 @@
-"""Fixtures for all tests: the folder with the real samples, which are never part of the repository."""
+"""Fixtures for all tests: the real samples (never part of the repository), and `cxrvl` as a user runs it."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+# A phantom run of a few seconds: the whole path, nothing mocked.
+TINY = (
+    "experiment=phantom/acm",
+    "data.source.images=160",
+    "data.store.size=32",
+    "data.batch_size=8",
+    "trainer.max_epochs=3",
+    "evaluation.findings.bootstrap=20",
+    "evaluation.marks.bootstrap=20",
+)
+
+
+class Cli:
+    """`cxrvl` as a user runs it, in a folder of its own and a process of its own."""
+
+    tiny = TINY
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.runs = folder / "runs"
+        self.environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def start(self, *arguments: str, **options) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "-m", "cxrvl.cli", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+
+    def __call__(self, *arguments: str, code: int = 0) -> str:
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
+        return out + err
+
+    def train(self, *overrides: str, code: int = 0) -> str:
+        return self("train", *TINY, *overrides, code=code)
+
+    def only_run(self) -> Path:
+        (status,) = self.runs.glob("*/status.json")
+        return status.parent
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +61,16 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the folder `shared` with the real samples is not beside this repository")
     return folder
+
+
+@pytest.fixture
+def cli(tmp_path):
+    return Cli(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """One finished tiny run, shared by all tests that only read it."""
+    cli = Cli(tmp_path_factory.mktemp("finished"))
+    cli.train()
+    return cli

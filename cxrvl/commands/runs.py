@@ -35,10 +35,17 @@ def runs(options: argparse.Namespace) -> None:
             show(run)
         return
     for run in found:
-        if not options.yes and input(f"remove {run.folder}? [y/N] ").strip().lower() != "y":
-            raise RunError("nothing was removed")
+        if not options.yes and not _agreed(f"remove {run.folder}? [y/N] "):
+            raise RunError(f"run {run.run_id} was not removed; answer y, or say --yes beforehand")
         store.remove(run)
         print(f"removed {run.run_id}")
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return input(question).strip().lower() == "y"
+    except EOFError:  # nobody there to answer
+        return False
 
 
 def list_runs(store: RunStore) -> None:
@@ -68,5 +75,6 @@ def _headline(run: Run) -> str:
     path = run.folder / "metrics.json"
     if not path.is_file():
         return ""
-    mean = read_json(path).get("findings", {}).get("values", {}).get("mean", {}).get("auroc")
+    findings = [entry for entry in read_json(path).values() if entry.get("name") == "findings"]
+    mean = findings[0]["values"].get("mean", {}).get("auroc") if findings else None
     return "" if mean is None else f"{mean:.4f}"

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 from cxrvl.config.check import check
 from cxrvl.config.compose import compose_config, expand_sweep, hydra_session, resolved
+from cxrvl.config.nearest import did_you_mean
 from cxrvl.errors import ConfigError
 
 MULTIRUN_FLAGS = {"-m", "--multirun"}
-HYDRA_FLAGS = MULTIRUN_FLAGS | {"--cfg", "-c", "--info", "-i", "--hydra-help", "--resolve", "--package", "-p"}
+VALUE_FLAGS = {"--cfg", "-c", "--info", "-i", "--package", "-p"}
+HYDRA_FLAGS = MULTIRUN_FLAGS | VALUE_FLAGS | {"--hydra-help", "--resolve"}
 
 
 def train(arguments: Sequence[str]) -> None:
@@ -16,16 +18,38 @@ def train(arguments: Sequence[str]) -> None:
     Raises:
         CxrvlError: any config, data or run error, before anything is trained where it can be known before.
     """
-    flags = [a for a in arguments if a.startswith("-") and a.split("=")[0] in HYDRA_FLAGS]
-    overrides = [a for a in arguments if a not in flags]
+    flags, overrides = split_flags(arguments)
     if not flags:
         _one(overrides)
     elif MULTIRUN_FLAGS & set(flags):
+        if VALUE_FLAGS & set(flags):
+            raise ConfigError("Hydra shows one config, not those of a sweep; leave -m out, or choose one job")
         _sweep(with_table(overrides), flags)
     else:
         from cxrvl.runs.multirun import run_hydra
 
+        compose_config(overrides)  # Hydra would report a misspelt override in its own many lines
         run_hydra(arguments)
+
+
+def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Tell Hydra's flags, with their values, from the overrides.
+
+    Raises:
+        ConfigError: a flag Hydra does not have.
+    """
+    flags: list[str] = []
+    overrides: list[str] = []
+    for argument in arguments:
+        if flags and flags[-1] in VALUE_FLAGS:
+            flags.append(argument)
+        elif not argument.startswith("-"):
+            overrides.append(argument)
+        elif argument.split("=")[0] in HYDRA_FLAGS:
+            flags.append(argument)
+        else:
+            raise ConfigError(f"unknown option {argument}{did_you_mean(argument, HYDRA_FLAGS)}")
+    return flags, overrides
 
 
 def _one(overrides: list[str]) -> None:

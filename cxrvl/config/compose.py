@@ -60,7 +60,8 @@ def resolved(config: DictConfig) -> dict:
         ConfigError: a mandatory value is missing or an interpolation points nowhere.
     """
     try:
-        missing = sorted(OmegaConf.missing_keys(config))
+        # Not OmegaConf.missing_keys: it stops at the first interpolation that points to a missing value.
+        missing = [key for key, value in _values(OmegaConf.to_container(config, resolve=False)) if value == "???"]
         if missing:
             example = " ".join(f"{key}=..." for key in missing)
             raise ConfigError(f"missing mandatory value: {', '.join(missing)}; give it as {example}")
@@ -128,6 +129,8 @@ def _explain_key(key: str, error: Exception, overrides: Sequence[str]) -> str:
     leaf = key.rsplit(".", 1)[-1]
     parent = key.rpartition(".")[0]
     siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == parent]
+    if key in known:
+        return f"cannot set '{key}': {reason}; to add keys to it, write a plus sign: +{key}={{...}}"
     if leaf in keywords_of(OmegaConf.select(config, parent) if parent else None):
         return f"'{key}' is left at its default in the YAML file; set it with a plus sign: +{key}=..."
     if siblings:
@@ -146,11 +149,15 @@ def _base_config(overrides: Sequence[str]) -> DictConfig:
         return compose("config")
 
 
-def _dotted(node: object, prefix: str = "") -> Iterator[str]:
+def _dotted(node: object) -> Iterator[str]:
+    return (key for key, _ in _values(node))
+
+
+def _values(node: object, prefix: str = "") -> Iterator[tuple[str, object]]:
     if isinstance(node, dict):
         for key, value in node.items():
-            yield f"{prefix}{key}"
-            yield from _dotted(value, f"{prefix}{key}.")
+            yield f"{prefix}{key}", value
+            yield from _values(value, f"{prefix}{key}.")
 
 
 def _first_line(error: BaseException) -> str:

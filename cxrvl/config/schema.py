@@ -77,8 +77,8 @@ class Config:
     logger: dict[str, Any] = field(default_factory=dict)
     evaluation: dict[str, Any] = field(default_factory=dict)
     """Evaluators by name; outside the run's identity, each has its own."""
-    init_from: dict[str, Any] | None = None
-    """Weights to start from: {run: <run id>} or {file: <checkpoint>}. Resuming this very run is automatic."""
+    init_from: Any = None
+    """Weights to start from, a mapping: {run: <run id>} or {file: <checkpoint>}. Resuming this very run is automatic."""
     paths: PathsConfig = field(default_factory=PathsConfig)
 
 

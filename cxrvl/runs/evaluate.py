@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from hydra.utils import instantiate
 
+from cxrvl.config.build import build
 from cxrvl.data.modules.base import CXRDataModule
 from cxrvl.data.studies import StudyTable
 from cxrvl.evaluation.predictions import read_predictions, write_predictions
@@ -51,6 +51,17 @@ def to_cpu(value: Any) -> Any:
     return value
 
 
+def check_splits(table: StudyTable, evaluations: Iterable[Evaluation]) -> None:
+    """Refuse evaluations that cannot be made before anything is trained for them.
+
+    Raises:
+        CxrvlError: an evaluator's settings cannot be right, or a split it scores has no image.
+    """
+    for evaluation in evaluations:
+        for split in build(evaluation.evaluator).splits:
+            table.split(split)
+
+
 def predict_missing(
     task: Task, data: CXRDataModule, trainer: pl.Trainer, evaluations: Iterable[Evaluation], use: str
 ) -> list[str]:
@@ -63,7 +74,7 @@ def predict_missing(
     for evaluation in evaluations:
         if evaluation.done():
             continue
-        evaluator = instantiate(evaluation.evaluator, _convert_="all")
+        evaluator = build(evaluation.evaluator)
         collector = PredictionCollector(evaluator, data.table)
         data.predict_splits = tuple(evaluator.splits)
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it by name
@@ -93,18 +104,23 @@ def _gather(trainer: pl.Trainer, parts: list[pd.DataFrame]) -> list[pd.DataFrame
 
 
 def update_metrics(run: Run, evaluations: Iterable[Evaluation]) -> dict[str, Any]:
-    """Recompute metrics.json from the predictions: one entry per evaluation, the latest config's view."""
+    """Recompute metrics.json from the predictions where it lags behind, and return the metrics of `evaluations`.
+
+    The file has one entry per prediction file, so that an evaluation on other data replaces no other.
+    """
     path = run.folder / "metrics.json"
     metrics: dict[str, Any] = read_json(path) if path.is_file() else {}
+    asked = {}
     for evaluation in evaluations:
-        evaluator = instantiate(evaluation.evaluator, _convert_="all")
-        entry = metrics.get(evaluation.name)
-        if entry and entry["eval_id"] == evaluation.eval_id and entry["evaluator"] == evaluation.evaluator:
-            continue
-        values = evaluator.metrics(read_predictions(evaluation.path))
-        metrics[evaluation.name] = {
-            "eval_id": evaluation.eval_id, "evaluator": evaluation.evaluator, "predictions": evaluation.path.name,
-            "values": values,
-        }  # fmt: skip
-        write_json(path, metrics)
-    return metrics
+        entry = metrics.get(evaluation.path.stem)
+        if entry is None or entry["evaluator"] != evaluation.evaluator:
+            predictions = read_predictions(evaluation.path)
+            values = build(evaluation.evaluator).metrics(predictions)
+            entry = {
+                "name": evaluation.name, "split_name": predictions.split_name, "evaluator": evaluation.evaluator,
+                "values": values,
+            }  # fmt: skip
+            metrics[evaluation.path.stem] = entry
+            write_json(path, metrics)
+        asked[evaluation.path.stem] = entry
+    return asked

@@ -54,6 +54,10 @@ def execute(config: dict[str, Any], overrides: Sequence[str] = ()) -> Outcome:
         raise ConfigError(f"checkpoint.use is {config['checkpoint']['use']!r}; expected best or final")
     identity = identify(config)
     run = RunStore(Path(config["paths"]["runs"])).run(identity.run_id)
+    if not is_first_rank():
+        # Lightning started this process as a further rank of a run that rank 0 has claimed and records.
+        _compute(run, config)
+        return Outcome(run, True, ())
     with run.claim(wait=config["checkpoint"]["when_busy"] == "wait"):
         if is_done(run, config):
             return Outcome(run, False, ())
@@ -88,7 +92,7 @@ def evaluate_run(run: Run, config: dict[str, Any]) -> dict[str, Any]:
 def _compute(run: Run, config: dict[str, Any]) -> list[str]:
     """Train if that is not finished, then predict what is missing. Torch is first needed here."""
     from cxrvl.runs.checkpoints import FINAL, CheckpointKeeper, load_into, resume_point
-    from cxrvl.runs.evaluate import predict_missing, update_metrics
+    from cxrvl.runs.evaluate import check_splits, predict_missing, update_metrics
     from cxrvl.runs.trainer import (
         build_data,
         build_task,
@@ -102,8 +106,10 @@ def _compute(run: Run, config: dict[str, Any]) -> list[str]:
     set_up_process(config)
     data = build_data(config)
     data.use_table(study_table(config))
-    resume = resume_point(run.checkpoints)
     trained = (run.checkpoints / FINAL).is_file()
+    resume = None if trained else resume_point(run.checkpoints)
+    evaluations = planned(run, config)
+    check_splits(study_table(config), evaluations)
     task = build_task(config, pretrained=not (trained or resume))
     if config["init_from"] is not None and not (trained or resume):
         load_into(task, weights_file(config["init_from"], config["paths"]["runs"]))
@@ -119,9 +125,9 @@ def _compute(run: Run, config: dict[str, Any]) -> list[str]:
         trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
         if trainer.interrupted:
             raise KeyboardInterrupt
-    evaluations = planned(run, config)
     computed = predict_missing(task, data, trainer, evaluations, use_weights(run, config, task))
-    update_metrics(run, evaluations)
+    if trainer.is_global_zero:
+        update_metrics(run, evaluations)
     return computed
 
 
@@ -160,22 +166,30 @@ def _recorded(run: Run, config: dict[str, Any], identity: Identity, overrides: S
     for logger in loggers:
         logger.addHandler(handler)
     log.setLevel(logging.INFO)
-    start = time.time()
+    shown = logging.StreamHandler()  # what the data say is for the user's eyes too; a failure is told by the command
+    shown.setLevel(logging.WARNING)
+    logging.getLogger("cxrvl.data").addHandler(shown)
+    start, before = time.time(), float(run.status().get("seconds", 0.0))
+
+    def taken() -> float:
+        return round(before + time.time() - start, 1)
+
     try:
-        with run.heartbeat(**details, started=start):
+        with run.heartbeat(**details, started=start, seconds=before):
             yield
-        run.set_status("done", **details, started=start, seconds=round(time.time() - start, 1))
+        run.set_status("done", **details, seconds=taken())
     except (KeyboardInterrupt, SystemExit):
-        run.set_status("queued", **details, interrupted=True)
+        run.set_status("queued", **details, interrupted=True, seconds=taken())
         log.warning("run %s was stopped; the same command continues it", run.run_id)
         raise KeyboardInterrupt from None
     except BaseException as error:
-        run.set_status("failed", **details, error=f"{type(error).__name__}: {error}")
+        run.set_status("failed", **details, error=f"{type(error).__name__}: {error}", seconds=taken())
         log.exception("run %s failed", run.run_id)
         raise
     finally:
         for logger in loggers:
             logger.removeHandler(handler)
+        logging.getLogger("cxrvl.data").removeHandler(shown)
         handler.close()
 
 

@@ -7,8 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
-
+from cxrvl.config.build import build
 from cxrvl.data.selection import select
 from cxrvl.data.studies import StudyTable
 from cxrvl.runs.upstream import file_digest, weights_identity
@@ -89,12 +88,12 @@ def study_table(config: dict) -> StudyTable:
 @lru_cache(maxsize=8)
 def _study_table(key: str) -> StudyTable:
     source, labels, limit = json.loads(key)
-    return select(instantiate(source, _convert_="all").table(), labels=labels, limit=limit)
+    return select(build(source).table(), labels=labels, limit=limit)
 
 
 def fingerprint(config: dict) -> dict[str, Any]:
     """Return what a run's data are: image keys, sizes, labels, split, and how pixels come about."""
-    source = instantiate(config["data"]["source"], _convert_="all")
+    source = build(config["data"]["source"])
     return {"study": study_table(config).fingerprint(), "pixels": source.pixel_identity()}
 
 

@@ -1,5 +1,6 @@
 """Where on the radiograph does a class map point? One overlay PNG per file and label."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,23 +8,34 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image
 
+from cxrvl.data.read_options import ReadOptions
 from cxrvl.data.readers import read_image
-from cxrvl.evaluation.predictions import probabilities
 from cxrvl.runs.predict import Prediction
 
 LONG_SIDE = 768
 OPACITY = 0.6
+NO_FILE_NAME = r"[^\w.()-]+"
 
 
-def write_overlays(predictions: Sequence[Prediction], labels: Sequence[str], folder: Path) -> None:
-    """Write `<number>-<file>-<label>.png`: the map's probability, laid over the native image it covers."""
+def write_overlays(
+    prediction: Prediction, number: int, labels: Sequence[str], folder: Path, reading: ReadOptions
+) -> None:
+    """Write `<number>-<file>-<label>.png`: where the map is high in its own range, as strong as the image's probability.
+
+    A class map's own probabilities tell little: heads that pool by attention leave them near 1 all over the image.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for number, prediction in enumerate(predictions):
-        grey = _shrunk(read_image(prediction.file))
-        for label, logits in zip(labels, prediction.maps, strict=True):
-            heat = _placed(probabilities(logits).astype(np.float32), prediction.fov, grey.shape)
-            name = f"{number:05d}-{prediction.file.stem}-{label.replace(' ', '_')}.png"
-            Image.fromarray(_blend(grey, heat)).save(folder / name)
+    grey = _shrunk(read_image(prediction.file, reading))
+    for label, logits, probability in zip(labels, prediction.maps, prediction.probability, strict=True):
+        heat = _placed(probability * _relative(logits), prediction.fov, grey.shape)
+        name = f"{number:05d}-{prediction.file.stem}-{re.sub(NO_FILE_NAME, '_', label)}.png"
+        Image.fromarray(_blend(grey, heat)).save(folder / name)
+
+
+def _relative(logits: np.ndarray) -> np.ndarray:
+    """Scale a map to [0, 1] by its own range; a constant map points nowhere and is zero."""
+    low, high = float(logits.min()), float(logits.max())
+    return (logits - low) / (high - low) if high > low else np.zeros_like(logits)
 
 
 def _shrunk(image: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,14 +11,19 @@ import torch
 
 from cxrvl.data.images import StoreSpec, field_of_view, to_pixels
 from cxrvl.data.modules.base import CXRDataModule
+from cxrvl.data.read_options import ReadOptions
 from cxrvl.data.readers import read_image
+from cxrvl.data.sources.base import FileSource
+from cxrvl.data.sources.tables import read_table
 from cxrvl.errors import DataError, ImageError, RunError
 from cxrvl.evaluation.predictions import probabilities
 from cxrvl.runs.checkpoints import BEST, FINAL, load_into
 from cxrvl.runs.store import Run
 from cxrvl.runs.trainer import build_data, build_task, quieten, set_up_process
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom", "")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
+DICOM_HEAD = 132
+BATCH_FILES = 32
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,14 @@ class Prediction:
     fov: np.ndarray
 
 
+class Square(NamedTuple):
+    """One file as a store would hold it: (S, S) pixels, and the rectangle (4,) of the native image they cover."""
+
+    file: Path
+    pixels: np.ndarray
+    fov: np.ndarray
+
+
 class Predictor:
     """A finished run, ready to score files.
 
@@ -45,14 +58,14 @@ class Predictor:
         run: a run that is done.
 
     Raises:
-        RunError: the run has no weights.
+        RunError: the run is not finished, or does not name its labels.
     """
 
     def __init__(self, run: Run) -> None:
         quieten()
-        config = run.config()
         if run.state() != "done":
             raise RunError(f"run {run.run_id} is {run.state()}; finish it first: cxrvl train with its overrides.yaml")
+        config = run.config()
         set_up_process(config)
         self.config = config
         self.data: CXRDataModule = build_data(config)
@@ -67,26 +80,34 @@ class Predictor:
         """Size and policy the run's images were decoded with."""
         return self.data.spec
 
-    def __call__(self, files: Sequence[Path], batch_size: int = 32) -> Iterator[Prediction]:
-        """Score files in order.
+    @property
+    def reading(self) -> ReadOptions:
+        """How the run's own images were read; generated images were not."""
+        source = self.data.source
+        return source.options if isinstance(source, FileSource) else ReadOptions()
+
+    def read(self, file: Path) -> Square:
+        """Read one file as the run's store holds its images.
 
         Raises:
-            ImageError: a file that cannot be read, before any score of its batch is given.
+            ImageError: a file that cannot be read.
         """
-        for start in range(0, len(files), batch_size):
-            chunk = files[start : start + batch_size]
-            yield from self._batch(chunk, [read_image(path) for path in chunk])
+        image = read_image(file, self.reading)
+        fov = np.array(field_of_view(image.shape[1], image.shape[0], self.spec), dtype=np.float32)
+        return Square(file, to_pixels(image, self.spec), fov)
 
-    def _batch(self, files: Sequence[Path], images: list[np.ndarray]) -> Iterator[Prediction]:
-        pixels = np.stack([to_pixels(image, self.spec) for image in images])
-        fov = np.array([field_of_view(i.shape[1], i.shape[0], self.spec) for i in images], dtype=np.float32)
-        batch = {"image": torch.from_numpy(pixels)[:, None], "fov": torch.from_numpy(fov)}
+    def score(self, squares: Sequence[Square]) -> Iterator[Prediction]:
+        """Score files that were read, in one forward pass."""
+        batch = {
+            "image": torch.from_numpy(np.stack([square.pixels for square in squares]))[:, None],
+            "fov": torch.from_numpy(np.stack([square.fov for square in squares])),
+        }
         with torch.inference_mode():
             batch = self.data.transform(batch)
             output = self.task(batch["image"])
         scores = probabilities(output.logits.float().numpy())
-        for i, file in enumerate(files):
-            yield Prediction(file, scores[i], output.maps[i].float().numpy(), batch["fov"][i].numpy())
+        for i, square in enumerate(squares):
+            yield Prediction(square.file, scores[i], output.maps[i].float().numpy(), batch["fov"][i].numpy())
 
 
 def labels_of(run: Run, config: dict[str, Any]) -> list[str]:
@@ -107,9 +128,9 @@ def files_in(inputs: Sequence[str]) -> list[Path]:
     for text in inputs:
         path = Path(text)
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in SUFFIXES)
+            inside = sorted(p for p in path.rglob("*") if p.is_file() and _is_image(p))
             if not inside:
-                raise DataError(f"folder {path} holds no file ending in {', '.join(s for s in SUFFIXES if s)}")
+                raise DataError(f"folder {path} holds no PNG, JPEG or DICOM file")
             found += inside
         elif path.suffix.lower() == ".csv" and path.is_file():
             found += _listed(path)
@@ -120,14 +141,27 @@ def files_in(inputs: Sequence[str]) -> list[Path]:
     return found
 
 
+def _is_image(path: Path) -> bool:
+    """Whether a file of a folder is meant: by its suffix, or, since archives name DICOM files as they like, its content."""
+    if path.name.startswith("."):
+        return False
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    with path.open("rb") as stream:
+        head = stream.read(DICOM_HEAD)
+    return path.name.upper() != "DICOMDIR" and head.endswith(b"DICM") and len(head) == DICOM_HEAD
+
+
 def _listed(path: Path) -> list[Path]:
-    table = pd.read_csv(path, dtype=str)
+    table = read_table(path)
     if "image" not in table:
         raise DataError(
             f"{path} has no column 'image' (it has: {', '.join(table.columns)}); rename the column of paths"
         )
     files = []
     for row, value in enumerate(table["image"], start=2):
+        if pd.isna(value):
+            raise DataError(f"{path}, line {row}: the field 'image' is empty; give a path, or remove the line")
         file = path.parent / str(value)
         if not file.is_file():
             raise DataError(f"{path}, line {row}: there is no file {file}; paths are relative to the CSV file")
@@ -136,20 +170,27 @@ def _listed(path: Path) -> list[Path]:
 
 
 def predict_all(
-    predictor: Predictor, files: Sequence[Path], max_unreadable: int = 0
-) -> tuple[list[Prediction], list[tuple[Path, str]]]:
-    """Score every readable file, and list the others with the reason.
+    predictor: Predictor, files: Sequence[Path], left_out: list[ImageError], max_unreadable: int = 0
+) -> Iterator[Prediction]:
+    """Score every readable file, in order; what was read is kept small, whatever the files' number and size.
+
+    Args:
+        left_out: takes the unreadable files, each as the error that names it.
+        max_unreadable: how many of them may be left out.
 
     Raises:
         ImageError: more unreadable files than `max_unreadable`.
     """
-    done: list[Prediction] = []
-    broken: list[tuple[Path, str]] = []
+    waiting: list[Square] = []
     for file in files:
         try:
-            done += list(predictor([file]))
+            waiting.append(predictor.read(file))
         except ImageError as error:
-            broken.append((file, str(error)))
-            if len(broken) > max_unreadable:
+            left_out.append(error)
+            if len(left_out) > max_unreadable:
                 raise ImageError(f"{error}; to go on without such files, allow some: --max-unreadable N") from error
-    return done, broken
+        if len(waiting) == BATCH_FILES:
+            yield from predictor.score(waiting)
+            waiting.clear()
+    if waiting:
+        yield from predictor.score(waiting)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from hydra.utils import instantiate
 from torch import nn
 
+from cxrvl.config.build import build
 from cxrvl.data.modules.base import CXRDataModule
 from cxrvl.errors import ConfigError
 from cxrvl.runs.history import HistoryLogger
@@ -41,7 +41,7 @@ def set_up_process(config: dict) -> None:
 
 def build_data(config: dict) -> CXRDataModule:
     """Build the data module; nothing is read yet."""
-    return instantiate(config["data"], _convert_="all")
+    return build(config["data"])
 
 
 def build_task(config: dict, pretrained: bool = True) -> Task:
@@ -51,8 +51,8 @@ def build_task(config: dict, pretrained: bool = True) -> Task:
         pretrained: load the published weights the config names; not needed where a checkpoint follows anyway.
     """
     torch.manual_seed(config["seed"])
-    model = instantiate(config["model"] if pretrained else _unweighted(config["model"]), _convert_="all")
-    return instantiate(config["task"], _convert_="all")(model=model)
+    model = build(config["model"] if pretrained else _unweighted(config["model"]))
+    return build(config["task"])(model=model)
 
 
 def _unweighted(node: Any) -> Any:
@@ -75,8 +75,8 @@ def build_trainer(config: dict, folder: Path, callbacks: list[pl.Callback]) -> p
     try:
         return pl.Trainer(
             **settings,
-            callbacks=[*callbacks, *(instantiate(c, _convert_="all") for c in config["callbacks"].values())],
-            logger=[HistoryLogger(folder), *(instantiate(c, _convert_="all") for c in config["logger"].values())],
+            callbacks=[*callbacks, *(build(c) for c in config["callbacks"].values())],
+            logger=[HistoryLogger(folder), *(build(c) for c in config["logger"].values())],
             default_root_dir=folder,
             enable_checkpointing=False,
             enable_model_summary=False,

@@ -15,7 +15,7 @@ def weights_file(init_from: dict[str, Any], runs: str) -> Path:
         ConfigError: neither or both are given.
         WeightsError: the file, or the run's weights, are not there.
     """
-    if set(init_from) not in ({"run"}, {"file"}):
+    if not isinstance(init_from, dict) or set(init_from) not in ({"run"}, {"file"}):
         raise ConfigError(f"init_from is {init_from}; expected {{run: <run id>}} or {{file: <path>}}")
     if "file" in init_from:
         path = Path(init_from["file"])

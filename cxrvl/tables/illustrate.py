@@ -29,21 +29,31 @@ def illustrate(spec: TableSpec, line: LineSpec, runs: Sequence[Wanted], folder: 
     figures.append(roc)
     attending = [item for item, _ in scored if _has_acm(item.config["model"])]
     if attending:
-        attention = folder / f"{line.name}.attention.png"
-        if not _fresh(attention, newest):
-            from cxrvl.runs.attend import attended_examples
-            from cxrvl.tables.attention_figure import attention_figure
-
-            examples = attended_examples(attending[0].run, attending[0].config, ATTENTION_EXAMPLES)
-            if examples is None:
-                return figures
-            attention_figure(
-                examples.images, examples.boxes, examples.key_maps, examples.query_maps, attention,
-                module_name=examples.module, titles=examples.titles, synthetic=spec.synthetic,
-                model=f"{line.row(attending[0].row).label}, seed {attending[0].seed}",
-            )  # fmt: skip
-        figures.append(attention)
+        chosen, every = folder / f"{line.name}.attention.png", folder / f"{line.name}.groups.png"
+        if (_fresh(chosen, newest) and _fresh(every, newest)) or _draw_attention(spec, line, attending[0], chosen, every):
+            figures += [chosen, every]
     return figures
+
+
+def _draw_attention(spec: TableSpec, line: LineSpec, item: Wanted, chosen: Path, every: Path) -> bool:
+    """Draw what the first run with ACM attends to; false where no test image has a box."""
+    # Torch and the model are needed here alone; a table asked for again must not wait for them.
+    from cxrvl.runs.attend import attended_examples
+    from cxrvl.tables.attention_figure import attention_figure, attention_sheet
+
+    found = attended_examples(item.run, item.config, ATTENTION_EXAMPLES)
+    if found is None:
+        return False
+    about = {"module_name": found.module, "model": f"{line.row(item.row).label}, seed {item.seed}"}
+    attention_figure(
+        found.images, found.boxes, found.key_maps, found.query_maps, chosen,
+        titles=found.titles, synthetic=spec.synthetic, **about,
+    )  # fmt: skip
+    attention_sheet(
+        found.images[0], found.boxes[0], found.key_maps[0], found.query_maps[0], every,
+        title=found.titles[0], synthetic=spec.synthetic, **about,
+    )  # fmt: skip
+    return True
 
 
 def _scores_findings(evaluation: Evaluation) -> bool:

@@ -137,7 +137,10 @@ class Task(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Build the optimiser and its schedule."""
-        optimizer = self.make_optimizer(self.parameter_groups())
+        try:
+            optimizer = self.make_optimizer(self.parameter_groups())
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"task.optimizer cannot be built: {error}") from error
         if self.make_scheduler is None:
             return optimizer
         options = {}

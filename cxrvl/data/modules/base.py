@@ -21,7 +21,7 @@ from cxrvl.data.transforms import Pipeline, to_float
 from cxrvl.errors import ConfigError, DataError
 
 Batch = dict[str, Any]
-log = logging.getLogger("cxrvl")
+log = logging.getLogger(__name__)
 
 
 class StoreRows(Dataset):

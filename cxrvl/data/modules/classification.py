@@ -4,6 +4,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 
 from cxrvl.data.modules.base import Batch, CXRDataModule
 
@@ -23,8 +24,14 @@ class ClassificationDataModule(CXRDataModule):
         """Return the targets of study-table rows."""
         return {"target": torch.from_numpy(self._targets[index])}
 
+    def prepare_data(self) -> None:
+        """Refuse labels that cannot be learnt before decoding images, which may take hours; see `setup`."""
+        if self.trainer and self.trainer.state.fn == TrainerFn.FITTING:
+            self._whole_table().check_trainable()
+        super().prepare_data()
+
     def setup(self, stage: str) -> None:
-        """Refuse to train on labels that cannot be learnt.
+        """Refuse to train on labels that cannot be learnt; unreadable images may have taken the last positive away.
 
         Raises:
             DataError: a label without a positive or without a negative training image.

@@ -56,6 +56,22 @@ def draw_sheets(folder: Path, *, seed: int = 0, size: int = 224) -> list[Path]:
     return written
 
 
+def overview(*, seed: int = 0, size: int = 160) -> Image.Image:
+    """Draw one patient per column: without a finding, with a mild one, with a severe one; hospitals alternate."""
+    parts, captions = [], []
+    patients = [
+        Cohort.draw(seed, np.array([8 * column]), CohortOptions.checked(hospitals=HOSPITALS[column % 2]))
+        for column in range(len(FINDINGS))
+    ]
+    for severity in (0.0, 0.35, 0.9):
+        for column, (one, finding) in enumerate(zip(patients, FINDINGS, strict=True)):
+            side = (RIGHT, LEFT)[column % 2]
+            shown = one.with_only(finding, side=side, severity=severity) if severity else one.with_only(None)
+            parts.append(Phantom(shown).render(size))
+            captions.append(f"{finding} {severity}" if severity else f"no finding, hospital {HOSPITALS[column % 2]}")
+    return tile(np.concatenate(parts), captions, len(FINDINGS))
+
+
 def _save(path: Path, phantom: Phantom, size: int, captions: list[str], columns: int) -> Path:
     tile(phantom.render(size), captions, columns).save(path)
     return path

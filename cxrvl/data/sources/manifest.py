@@ -69,7 +69,7 @@ class Manifest(FileSource):
 
     def table(self) -> StudyTable:
         """Read, translate and check the table; DataError names the file, the row and the remedy."""
-        path = self._file(self.file, "data.file")
+        path = self._file(self.file, "data.source.file")
         raw = self._filtered(read_table(path), str(path))
         frame, labels = self._translated(raw, str(path))
         notes: tuple[str, ...] = ()
@@ -84,7 +84,7 @@ class Manifest(FileSource):
         split, split_name, split_lists = self._splits(frame, labels, str(path))
         frame["split"] = split
         if self.boxes is not None:
-            box_path = self._file(str(self.boxes.get("file", self.file)), "data.boxes.file")
+            box_path = self._file(str(self.boxes.get("file", self.file)), "data.source.boxes.file")
             boxes = attach_boxes(frame, labels, self.boxes, box_path, self.columns["image"], self.subset)
             frame["boxes"] = pd.Series(boxes, index=frame.index, dtype=object)
         return StudyTable.build(
@@ -137,7 +137,7 @@ class Manifest(FileSource):
                 )
             return frame["split"].to_numpy(dtype=object), f"{self.name}: column {self.columns['split']}", ""
         if isinstance(self.split, str):
-            members = read_split_file(self._file(self.split, "data.split"))
+            members = read_split_file(self._file(self.split, "data.source.split"))
             split = members.apply(frame[members.by].astype(str).tolist())
             unlisted = np.flatnonzero(split == "")
             if unlisted.size:

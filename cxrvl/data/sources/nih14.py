@@ -99,12 +99,12 @@ class NIH14(FileSource):
             raise DataError(
                 f"{self.name}: labels_version is {self.labels_version!r}, expected one of {', '.join(LABEL_FILES)}"
             )
-        path = self._file(self.labels_file or LABEL_FILES[self.labels_version], "data.labels_file")
+        path = self._file(self.labels_file or LABEL_FILES[self.labels_version], "data.source.labels_file")
         frame, notes = read_entries(path)
         members = self._members(frame, path)
         frame["split"] = self._splits(frame, members)
         if self.boxes:
-            box_path = self._file(BOX_FILE, "data.boxes=false does without")
+            box_path = self._file(BOX_FILE, "data.source.boxes=false does without")
             boxes = read_boxes(box_path, frame["name"], labels, self.subset)
             frame["boxes"] = pd.Series(boxes, index=frame.index, dtype=object)
         frame, absent = self._with_files(frame, path)
@@ -130,7 +130,7 @@ class NIH14(FileSource):
             return assignment("image", dict(pairs), f"{path}, column fold")
         if self.lists is not None or self.split in LISTS:
             names = LISTS.get(self.split, {}) if self.lists is None else self.lists
-            return read_lists({key: self._file(name, "data.lists") for key, name in names.items()})
+            return read_lists({key: self._file(name, "data.source.lists") for key, name in names.items()})
         if not (self.root / self.split).is_file():
             raise DataError(
                 f"{self.name}: split is {self.split!r}, expected {', '.join(LISTS)}, fold, or a CSV file below {self.root}"
@@ -152,7 +152,7 @@ class NIH14(FileSource):
             if extra:
                 raise DataError(
                     f"{members.origin}: {listing(sorted(extra))} not in the label table; give the complete table, "
-                    "or allow a part of the data set with data.subset=true"
+                    "or allow a part of the data set with data.source.subset=true"
                 )
         if self.split == "official" and "val" not in members.split.values():
             patients = frame["patient"].tolist()
@@ -175,9 +175,9 @@ class NIH14(FileSource):
             stem = names.iloc[first].rpartition(".")[0] + "."
             other = next((name for name in files if name.startswith(stem)), None)
             hint = (
-                f"there is {other}: set data.image_suffix to .{other.rpartition('.')[2]}"
+                f"there is {other}: set data.source.image_suffix to .{other.rpartition('.')[2]}"
                 if other
-                else ("download the rest, or train on the images that are there with data.subset=true")
+                else ("download the rest, or train on the images that are there with data.source.subset=true")
             )
             raise DataError(
                 f"{path}, row {int(frame.index[first]) + 1}: image {names.iloc[first]!r} is in none of the image folders "

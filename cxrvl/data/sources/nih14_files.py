@@ -124,7 +124,11 @@ def read_boxes(path: Path, names: pd.Series, labels: Sequence[str], subset: bool
     faults = (
         (~findings.isin(CHESTXRAY14).to_numpy(), "Finding Label", "one of the 14 findings"),
         (~np.isfinite(numbers).all(axis=1), columns[2], "four numbers x, y, w, h"),
-        ((positions < 0) & (not subset), "Image Index", "an image of the label table (data.subset=true allows others)"),
+        (
+            (positions < 0) & (not subset),
+            "Image Index",
+            "an image of the label table (data.source.subset=true allows others)",
+        ),
     )
     for bad, column, expected in faults:
         if bad.any():

@@ -253,7 +253,7 @@ def test_subset_with_complete_lists(shared):
 
 
 def test_suffix_hint(shared):
-    with pytest.raises(DataError, match=r"there is 00000003_000.jpg: set data.image_suffix to .jpg"):
+    with pytest.raises(DataError, match=r"there is 00000003_000.jpg: set data.source.image_suffix to .jpg"):
         NIH14(shared / "data/nih14").table()
 
 

@@ -1,0 +1,242 @@
+"""Does the README tell the truth? Its quick commands are run as printed, all others are checked in another way."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxrvl.cli import build_parser
+from cxrvl.commands.train import HYDRA_FLAGS, MULTIRUN_FLAGS, with_table
+from cxrvl.config.check import check
+from cxrvl.config.compose import compose_config, expand_sweep, resolved
+from cxrvl.config.targets import keywords_of
+from cxrvl.data.phantom.contact_sheet import overview
+from cxrvl.errors import ConfigError
+from cxrvl.tables.reproduce import table_spec
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+CHECKOUT = ("cxrvl", "conf", "experiments", "Makefile", "pyproject.toml", "constraints.txt")
+FENCE = re.compile(r"(?:^<!-- (run[^>]*) -->\n)?^```(\w+)\n(.*?)^```$(?:\n```text\n(.*?)^```$)?", re.M | re.S)
+RUN_MARKERS = {"": None, "run": 0, "run, exit 2": 2}
+GROUPS = {p.relative_to(ROOT / "conf").as_posix() for p in (ROOT / "conf").rglob("*") if p.is_dir()} - {"experiment"}
+
+# Between them these hold every key that a config can have without a plus sign.
+BASES = (
+    (),
+    ("data=nih14", "data.root=/data/nih14"),
+    ("model=timm", "model.backbone.name=resnet18", "model/context=acm"),
+    ("task=classification_acm_release", "model=resnet50"),
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block: what it is marked as, its language and content, and the output stated behind it."""
+
+    marker: str
+    language: str
+    content: str
+    output: str
+
+    def commands(self) -> list[str]:
+        """Its command lines, continued ones joined, without comments."""
+        lines = self.content.replace("\\\n", " ").splitlines()
+        return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+BLOCKS = [Block(*(part or "" for part in match)) for match in FENCE.findall(TEXT)]
+NOT_RUN = [line for b in BLOCKS if b.language == "bash" and b.marker == "" for line in b.commands()]
+OUTSIDE_BLOCKS = re.sub(r"^```.*?^```$", "", TEXT, flags=re.M | re.S)
+INLINE = sorted(set(re.findall(r"`([^`\n]+)`", OUTSIDE_BLOCKS)))
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of what a reader has in front of them, with the YAML files the README tells them to write."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in CHECKOUT:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+        copy(ROOT / name, folder / name, **({"symlinks": True} if copy is shutil.copytree else {}))
+    written = [block for block in BLOCKS if block.language == "yaml"]
+    assert written
+    for block in written:
+        path = folder / block.content.split("\n", 1)[0].removeprefix("# ")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(block.content.split("\n", 1)[1], encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def configs(checkout, monkeypatch):
+    """Make this process read the configs of the copy."""
+    monkeypatch.setattr("cxrvl.config.compose.config_dir", lambda: checkout / "conf")
+    monkeypatch.setattr("cxrvl.tables.reproduce.config_dir", lambda: checkout / "conf")
+
+
+def test_every_block_is_understood():
+    assert len(BLOCKS) + sum(bool(block.output) for block in BLOCKS) == len(re.findall(r"^```\w", TEXT, re.M))
+    assert {block.language for block in BLOCKS} <= {"bash", "yaml", "text"}
+    assert {block.marker for block in BLOCKS} <= set(RUN_MARKERS)
+    assert all(block.language == "bash" for block in BLOCKS if block.marker)
+    assert len(re.findall(r"^<!-- run", TEXT, re.M)) == sum(bool(block.marker) for block in BLOCKS)
+
+
+@pytest.mark.slow
+def test_the_quick_commands_work_as_printed(checkout):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("CXRVL_", "COV_"))} | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(checkout),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    for block in (block for block in BLOCKS if block.marker):
+        # Blocks share their shell variables, as they do in a reader's terminal.
+        script = f"set -euo pipefail\ntouch .shell; source .shell\n{block.content}\ndeclare -p RUN > .shell || true\n"
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=checkout, env=environment, capture_output=True, text=True, timeout=240, check=False
+        )  # fmt: skip
+        said = done.stdout + done.stderr
+        assert done.returncode == RUN_MARKERS[block.marker], f"{block.content}\n{said}"
+        for line in block.output.splitlines():
+            wanted = r"\s+".join(".*".join(map(re.escape, word.split("…"))) for word in line.split())
+            assert re.search(wanted, said), f"{block.content}\nshould print: {line}\nprinted:\n{said}"
+
+
+@pytest.mark.parametrize("command", NOT_RUN)
+def test_a_command_that_is_not_run_is_sound(command, checkout, configs):
+    words = shlex.split(command, comments=True)
+    if words[0] == "make":
+        check_make(words, checkout)
+    elif words[0] == "cxrvl":
+        check_cxrvl(words[1], words[2:])
+    elif words[0] == "export":
+        assert words[1].split("=")[0] in path_variables()
+    else:
+        assert words == ["source", ".venv/bin/activate"], "no way to check this command; run it or add a way"
+
+
+def check_make(words, checkout):
+    """The targets exist, and what their variables name composes."""
+    done = subprocess.run(["make", "-n", *words[1:]], cwd=checkout, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    variables = dict(word.split("=", 1) for word in words if "=" in word)
+    known = set(re.findall(r"^(\w+) \?=", (checkout / "Makefile").read_text(), re.M))
+    assert set(variables) <= known
+    if "EXPERIMENT" in variables:
+        check_config([f"experiment={variables['EXPERIMENT']}"])
+    if "TABLE" in variables:
+        check_table(variables["TABLE"], variables.get("LINE"), [])
+
+
+def check_cxrvl(command, words):
+    """The options exist, and the configs the overrides lead to are sound."""
+    overrides = [word for word in words if "=" in word]
+    if command in ("train", "check", "prepare"):
+        flags = [word for word in words if word not in overrides]
+        assert set(flags) <= MULTIRUN_FLAGS
+        for job in expand_sweep(with_table(overrides)) if flags else [overrides]:
+            check_config(job)
+        return
+    options = build_parser().parse_args([command, *(word for word in words if word not in overrides)])
+    if command == "table":
+        check_table(options.table, options.line, overrides)
+
+
+def check_table(name, line, overrides):
+    spec = table_spec(name)
+    for chosen in [spec.line(line)] if line else spec.lines.values():
+        for row in chosen.rows:
+            check_config([f"experiment={name}/{row.name}", *overrides])
+
+
+def check_config(overrides):
+    assert check(resolved(compose_config(overrides))) > 10
+
+
+def path_variables():
+    return set(re.findall(r"oc\.env:(\w+)", (ROOT / "conf/paths/default.yaml").read_text()))
+
+
+def options_of(group):
+    return {path.stem for path in (ROOT / "conf" / group).glob("*.yaml") if not path.stem.startswith("_")}
+
+
+def test_the_table_of_groups_names_every_option_and_no_other():
+    rows = re.findall(r"^\| ((?:`[\w/]+=`(?:, )?)+) \| (.*) \|$", TEXT, re.M)
+    named = {group for cell, _ in rows for group in re.findall(r"`([\w/]+)=`", cell)}
+    assert {"model", "model/context", "model/head", "task", "data", "evaluation", "debug", "logger"} <= named <= GROUPS
+    for cell, options in rows:
+        known = set().union(*(options_of(group) for group in re.findall(r"`([\w/]+)=`", cell)))
+        shown = set(re.findall(r"`(\w+)`", options))
+        assert known <= shown, f"{cell} does not name {known - shown}"
+        words = {"crop", "findings"}  # values of the keys explained in the same cell
+        assert shown - known <= words, f"{cell} names {shown - known}"
+
+
+SETTING = re.compile(r"(\+?)([a-z_]+(?:[./][a-z_0-9]+)*)=(.+)")
+KEY = re.compile(r"(?:data|model|task|trainer|checkpoint|evaluation|paths)(?:\.[a-z_]+)+")
+
+
+@pytest.mark.parametrize("setting", [s for s in INLINE if SETTING.fullmatch(s) and "<" not in s])
+def test_a_setting_named_in_the_text_is_accepted(setting):
+    problems = []
+    for base in BASES:
+        try:
+            check_config([*base, setting])
+        except ConfigError as error:
+            problems.append(str(error))
+        else:
+            return
+    pytest.fail("\n".join(problems))
+
+
+@pytest.mark.parametrize("key", [s for s in INLINE if KEY.fullmatch(s)])
+def test_a_key_named_in_the_text_exists(key):
+    *parents, leaf = key.split(".")
+    for base in BASES:
+        node = resolved(compose_config(base))
+        for name in parents:
+            node = node.get(name, {})
+        if leaf in node or leaf in keywords_of(node):
+            return
+    pytest.fail(f"no config has {key}")
+
+
+def test_command_line_options_named_in_the_text_exist():
+    named = {word for text in INLINE for word in text.split() if re.fullmatch(r"--?[a-z][a-z-]*", word)}
+    known = set(HYDRA_FLAGS)
+    for parser in build_parser()._subparsers._group_actions[0].choices.values():
+        known |= {flag for action in parser._actions for flag in action.option_strings}
+    assert {"-m", "--maps"} <= named <= known
+
+
+def test_the_variables_are_those_of_the_config():
+    assert set(re.findall(r"`(CXRVL_\w+)` \|", TEXT)) == path_variables()
+
+
+def test_files_and_folders_linked_to_exist():
+    links = re.findall(r"\]\(([^)#]+)\)", TEXT)
+    assert links
+    missing = [link for link in links if not link.startswith("http") and not (ROOT / link).exists()]
+    assert not missing
+
+
+def test_the_place_of_the_phantom_table_is_kept():
+    assert TEXT.count("<!-- phantom table: begin -->") == TEXT.count("<!-- phantom table: end -->") == 1
+
+
+def test_the_contact_sheet_shows_the_phantom_of_today():
+    path = ROOT / "docs/phantom.png"
+    assert path.stat().st_size < 400_000
+    shown, drawn = (np.asarray(image, dtype=np.int16) for image in (Image.open(path), overview()))
+    assert shown.shape == drawn.shape
+    # One grey level is what machines may differ by; captions depend on Pillow's font.
+    assert (np.abs(shown - drawn) > 2).mean() < 0.02
