@@ -45,4 +45,4 @@ lock: $(STAMP)  ## Write constraints.txt from the environment
 
 clean:  ## Remove the environment and caches; runs, stores and tables stay
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov *.egg-info
-	find cxrvl hydra_plugins tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find cxrvl $(wildcard hydra_plugins) tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -55,6 +55,7 @@ class ResNet(Backbone):
     width_per_group, conv_groups: the bottleneck's inner width, as in torchvision's wide ResNets and ResNeXts.
     stem: "imagenet" is 7x7 stride 2 and max pooling (stride 4 in all); "small" is one 3x3 convolution with
     stem_stride 1 or 2 and no pooling, for inputs of 64 to 96 px.
+    last_stride: of stage 4; 1 gives maps twice as fine, for localisation, at four times that stage's cost (the keys stay).
     weights: None, a torchvision name such as IMAGENET1K_V1, or a local .safetensors or .pth file.
     Output (B, num_features, h, w). Raises ConfigError or WeightsError.
     """
@@ -70,6 +71,7 @@ class ResNet(Backbone):
         conv_groups: int = 1,
         stem: Literal["imagenet", "small"] = "imagenet",
         stem_stride: int = 2,
+        last_stride: Literal[1, 2] = 2,
         in_channels: int = 3,
         weights: str | None = None,
     ) -> None:
@@ -80,7 +82,10 @@ class ResNet(Backbone):
         layers = published if layers is None else tuple(layers)
         if len(layers) != len(published) or min(layers) < 1:
             raise ConfigError(f"ResNet: layers={list(layers)}; expected blocks, at least one, for each of 4 stages")
+        if last_stride not in (1, 2):
+            raise ConfigError(f"ResNet: last_stride={last_stride}; expected 1 or 2")
         self.in_channels = in_channels
+        strides = (1, 2, 2, last_stride)
         self.conv1, self.maxpool = _stem(stem, stem_stride, in_channels, base_width)
         self.bn1 = nn.BatchNorm2d(base_width)
         self.relu = nn.ReLU(inplace=True)
@@ -89,7 +94,8 @@ class ResNet(Backbone):
         chosen = check_stages(tuple(stages), len(layers))
         for stage, blocks in enumerate(layers, start=1):
             factory = context if stage in chosen else None
-            setattr(self, f"layer{stage}", self._layer(block, base_width * 2 ** (stage - 1), blocks, stage, factory))
+            planes, stride = base_width * 2 ** (stage - 1), strides[stage - 1]
+            setattr(self, f"layer{stage}", self._layer(block, planes, blocks, stage, stride, factory))
         self.num_features = self.inplanes
         self._initialise()
         if weights is not None:
@@ -101,13 +107,14 @@ class ResNet(Backbone):
         planes: int,
         blocks: int,
         stage: int,
+        first_stride: int,
         context: ContextFactory | None,
     ) -> nn.Sequential:
         channels = planes * block.expansion
         carrier = block if context is None else ContextBottleneck if block is Bottleneck else ContextBasicBlock
         layer = nn.Sequential()
         for index in range(blocks):
-            stride = 2 if index == 0 and stage > 1 else 1
+            stride = first_stride if index == 0 else 1
             downsample = None
             if stride != 1 or self.inplanes != channels:
                 downsample = nn.Sequential(conv1x1(self.inplanes, channels, stride), nn.BatchNorm2d(channels))

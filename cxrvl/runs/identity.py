@@ -92,9 +92,14 @@ def _study_table(key: str) -> StudyTable:
 
 
 def fingerprint(config: dict) -> dict[str, Any]:
-    """Return what a run's data are: image keys, sizes, labels, split, and how pixels come about."""
-    source = build(config["data"]["source"])
-    return {"study": study_table(config).fingerprint(), "pixels": source.pixel_identity()}
+    """Return what a run's data are: image keys, sizes, labels, split, how pixels come about, and any unusual order."""
+    source, table = build(config["data"]["source"]), study_table(config)
+    prints: dict[str, Any] = {"study": table.fingerprint(), "pixels": source.pixel_identity()}
+    keys = table.frame["dataset"] + "\0" + table.frame["image"]
+    if not keys.is_monotonic_increasing:
+        # Images are shuffled and augmented by row number, so the same rows in another order train another network.
+        prints["order"] = digest(keys.tolist())
+    return prints
 
 
 def identify(config: dict) -> Identity:

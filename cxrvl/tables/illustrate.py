@@ -30,7 +30,9 @@ def illustrate(spec: TableSpec, line: LineSpec, runs: Sequence[Wanted], folder: 
     attending = [item for item, _ in scored if _has_acm(item.config["model"])]
     if attending:
         chosen, every = folder / f"{line.name}.attention.png", folder / f"{line.name}.groups.png"
-        if (_fresh(chosen, newest) and _fresh(every, newest)) or _draw_attention(spec, line, attending[0], chosen, every):
+        if (_fresh(chosen, newest) and _fresh(every, newest)) or _draw_attention(
+            spec, line, attending[0], chosen, every
+        ):
             figures += [chosen, every]
     return figures
 

@@ -1,5 +1,6 @@
 """What each command prints, which code it leaves with, and what it must not import."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -199,7 +200,7 @@ def test_runs_are_listed_shown_and_removed(call, refused, finished, tmp_path, mo
     assert "was not removed" in refused("runs", "rm", name)
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.stdin", open("/dev/null"))  # noqa: SIM115 - closed with the test's process
+    monkeypatch.setattr("sys.stdin", io.StringIO())
     result = call("runs", "rm", name)
     assert result.code == 2
     assert "say --yes" in result.err

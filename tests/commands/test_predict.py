@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 
 from cxrvl.cli import main
+from cxrvl.data.read_options import ReadOptions
 from cxrvl.data.sources.phantom import PhantomSource
 from cxrvl.evaluation.predictions import probabilities, read_predictions
-from cxrvl.runs.predict import files_in
+from cxrvl.runs.overlays import write_overlays
+from cxrvl.runs.predict import Prediction, files_in
 from cxrvl.runs.store import Run
 
 SIZE = 32  # of the tiny run's store, see tests/conftest.py
@@ -121,7 +123,24 @@ def test_maps_are_laid_over_the_images(predict, images, scored, tmp_path, source
     assert overlay.shape == (SIZE, SIZE, 3)
     grey = source.read(scored[0][0]) * 255
     assert np.corrcoef(overlay.mean(-1).ravel(), grey.ravel())[0, 1] > 0.5, "the radiograph is still to be seen"
-    assert np.abs(overlay[..., 0] - overlay[..., 2]).max() > 0, "and so is the map"
+
+
+def test_an_overlay_shows_where_a_map_is_high(images, tmp_path):
+    path = tmp_path / "flat.png"
+    Image.new("L", (90, 60), 100).save(path)
+    maps = np.full((2, 3, 3), -4.0, np.float32)
+    maps[0, 0, 2] = 4.0  # top right
+    fov = np.array([0.0, -0.25, 1.0, 1.25], np.float32)  # a padded square: the image's upper edge is a sixth down
+    one = Prediction(path, np.array([0.9, 0.9], np.float32), maps, fov)
+    write_overlays(one, 3, ["Lung Opacity/Mass", "Nodule"], tmp_path / "maps", ReadOptions())
+    shown = np.asarray(Image.open(tmp_path / "maps" / "00003-flat-Lung_Opacity_Mass.png"), dtype=float)
+    assert shown.shape == (60, 90, 3)
+    colour = np.abs(shown - 100).max(-1)
+    y, x = np.unravel_index(colour.argmax(), colour.shape)
+    assert y < 20
+    assert x > 70
+    assert colour[40:, :40].max() < 1
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "maps" / "00003-flat-Nodule.png")), 100)
 
 
 @pytest.fixture

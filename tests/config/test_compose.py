@@ -12,7 +12,7 @@ from cxrvl.errors import ConfigError
         ("data.source.image=3", ["data.source", "'images'"]),
         ("trainer.max_epoch=3", ["trainer", "'max_epochs'"]),
         ("datta=phantom", ["datta", "'data'"]),
-        ("model=resnet18_narow", ["group 'model'", "'resnet18_narrow'"]),
+        ("model=resnet10_narow", ["group 'model'", "'resnet10_narrow'"]),
         ("experiment=phantom/amc", ["group 'experiment'", "'phantom/acm'"]),
         ("seed=abc", ["seed=abc", "Integer"]),
         ("trainer.max_epochs=1.5", ["max_epochs=1.5", "Integer"]),

@@ -66,7 +66,7 @@ class NIH14(FileSource):
         self,
         root: str | Path,
         split: str = "official",
-        labels_version: str = "v2020",
+        labels_version: str | int = "v2020",
         labels_file: str | None = None,
         labels: Sequence[str] | None = None,
         lists: Mapping[str, str] | None = None,
@@ -81,7 +81,8 @@ class NIH14(FileSource):
     ) -> None:
         super().__init__(root, name, intensity)
         self.split = split
-        self.labels_version = labels_version
+        # A bare 2017 on the command line or in YAML is a number.
+        self.labels_version = str(labels_version)
         self.labels_file = labels_file
         self.labels = labels
         self.lists = lists
