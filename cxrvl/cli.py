@@ -9,7 +9,6 @@ from cxrvl import __version__
 from cxrvl.errors import CxrvlError
 from cxrvl.files import no_room
 
-OVERRIDABLE = {"evaluate", "table"}
 OVERRIDE_HELP = "Hydra overrides, such as experiment=phantom/acm seed=1 model.groups=16"
 
 
@@ -36,11 +35,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         raise SystemExit(141) from None
     except OSError as error:
-        if no_room(error) is None:
+        said = _said_plainly(error)
+        if said is None:
             raise
-        where = f" {error.filename}" if error.filename else ""
-        print(f"error: no room to write{where} ({error.strerror}); make some and start again", file=sys.stderr)
+        print(f"error: {said}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _said_plainly(error: OSError) -> str | None:
+    """Return one line on a full disk or a path that cannot be used; None for what is no such fault."""
+    where = f" {error.filename}" if error.filename else ""
+    if no_room(error) is not None:
+        return f"no room to write{where} ({error.strerror}); make some and start again"
+    if error.filename is None or error.strerror is None:
+        return None
+    return f"cannot use {error.filename} ({error.strerror}); name another path, or mend this one, and start again"
 
 
 def parse(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:

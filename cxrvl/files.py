@@ -10,6 +10,8 @@ from typing import IO, Any
 
 import yaml
 
+from cxrvl.errors import RunError
+
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -48,8 +50,11 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file written by `write_json`."""
-    return json.loads(path.read_text())
+    """Read a JSON file written by `write_json`; RunError where it is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise RunError(f"{path} is damaged ({error}); remove it, or the run it belongs to") from error
 
 
 def write_yaml(path: Path, content: Any) -> None:
@@ -59,5 +64,8 @@ def write_yaml(path: Path, content: Any) -> None:
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file of plain values."""
-    return yaml.safe_load(path.read_text())
+    """Read a YAML file of plain values; RunError where it is damaged."""
+    try:
+        return yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, ValueError) as error:
+        raise RunError(f"{path} is damaged ({' '.join(str(error).split())}); remove the run it belongs to") from error

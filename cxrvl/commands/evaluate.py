@@ -30,6 +30,8 @@ def evaluate(run_id: str, overrides: Sequence[str], runs: str | None = None) -> 
     run = RunStore(Path(runs)).find(run_id)
     if run.state() != "done":
         raise RunError(f"run {run.run_id} is {run.state()}; only a finished run can be evaluated")
+    if not (run.folder / "overrides.yaml").is_file():
+        raise RunError(f"run {run.run_id} has no overrides.yaml; remove it: cxrvl runs rm {run.run_id}")
     config = resolved(compose_config([*read_yaml(run.folder / "overrides.yaml"), *overrides]))
     check(config)
     print(json.dumps(evaluate_run(run, config), indent=2))

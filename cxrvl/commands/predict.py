@@ -29,6 +29,9 @@ def predict(options: argparse.Namespace) -> None:
     files = files_in(options.inputs)
     if options.out and not Path(options.out).parent.is_dir():
         raise DataError(f"--out: there is no folder {Path(options.out).parent}")
+    for option, path, wrong in (("--out", options.out, Path.is_dir), ("--maps", options.maps, Path.is_file)):
+        if path and wrong(Path(path)):
+            raise DataError(f"{option}: {path} is a {'folder' if option == '--out' else 'file'}; name another path")
     predictor = Predictor(run_store(options.runs).find(options.run))
     left_out: list[ImageError] = []
     scored: Iterable[Prediction] = predict_all(predictor, files, left_out, options.max_unreadable)

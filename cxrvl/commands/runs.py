@@ -53,11 +53,16 @@ def list_runs(store: RunStore) -> None:
     table = Table("run", "experiment", "seed", "state", "split", "seconds", "mean AUROC", box=None)
     count = 0
     for run in store:
-        status, count = run.status(), count + 1
+        count += 1
+        try:
+            status, headline = run.status(), _headline(run)
+        except RunError:  # one broken run must not hide the others; `show` says what is wrong with it
+            table.add_row(run.run_id, "", "", "damaged", "", "", "")
+            continue
         state = status["state"] + (" (interrupted)" if status.get("interrupted") else "")
         table.add_row(
             run.run_id, str(status.get("name", "")), str(status.get("seed", "")), state,
-            str(status.get("split_name", "")), str(status.get("seconds", "")), _headline(run),
+            str(status.get("split_name", "")), str(status.get("seconds", "")), headline,
         )  # fmt: skip
     console = Console()
     console.print(table if count else f"no runs in {store.root}")

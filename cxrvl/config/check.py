@@ -15,6 +15,11 @@ from cxrvl.config.targets import locate, signature
 from cxrvl.errors import ConfigError
 
 PLAIN = (int, float, str, bool)
+BUILT = ("data", "model", "task")
+"""Sections that are one target each."""
+NAMED = ("callbacks", "logger", "evaluation")
+"""Sections of named targets; null switches an evaluation off."""
+LEAST = {"threads": 1, "trainer.accumulate_grad_batches": 1, "trainer.check_val_every_n_epoch": 1}
 HYDRA_KEYS = frozenset({"_target_", "_partial_", "_args_", "_recursive_", "_convert_"})
 
 
@@ -30,6 +35,8 @@ def check(config: DictConfig | dict) -> int:
     """
     plain = resolved(config) if isinstance(config, DictConfig) else config
     _check_keys(plain, Config, "")
+    _check_sections(plain)
+    _check_numbers(plain)
     count = 0
     for path, node in _targets(plain, ""):
         _check_target(path, node)
@@ -48,6 +55,33 @@ def _check_keys(node: dict, kind: type, path: str) -> None:
             raise ConfigError(f"missing key '{path}{key}'; it was deleted by an override")
         if isinstance(field.type, type) and is_dataclass(field.type):
             _check_keys(node[key], field.type, f"{path}{key}.")
+
+
+def _check_sections(config: dict) -> None:
+    """Refuse a plain value, or nothing, where something is to be built."""
+    nodes = {section: config[section] for section in BUILT}
+    if isinstance(config["data"], dict):
+        nodes |= {f"data.{key}": config["data"][key] for key in ("source", "store") if key in config["data"]}
+    nodes |= {f"{section}.{name}": node for section in NAMED for name, node in (config[section] or {}).items()
+              if node is not None or section != "evaluation"}  # fmt: skip
+    for path, node in nodes.items():
+        if not isinstance(node, dict) or "_target_" not in node:
+            raise ConfigError(f"'{path}' is {node!r}; expected a mapping with a _target_")
+
+
+def _check_numbers(config: dict) -> None:
+    """Refuse numbers that no run can be made with, before torch or Lightning fail on them."""
+    trainer = config["trainer"]
+    values = {"threads": config["threads"], **{f"trainer.{key}": value for key, value in trainer.items()}}
+    for path, least in LEAST.items():
+        if values[path] < least:
+            raise ConfigError(f"'{path}' is {values[path]}; expected at least {least}")
+    epochs, steps = trainer["max_epochs"], trainer["max_steps"]
+    if (epochs < 1 and not (epochs == -1 and steps > 0)) or (steps < 1 and steps != -1):
+        raise ConfigError(
+            f"trainer.max_epochs={epochs} with trainer.max_steps={steps} is no length; expected at least one epoch, "
+            "or trainer.max_epochs=-1 with a number of steps"
+        )
 
 
 def _targets(node: Any, path: str) -> Iterator[tuple[str, dict]]:

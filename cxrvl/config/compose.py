@@ -49,7 +49,7 @@ def compose_config(overrides: Sequence[str] = ()) -> DictConfig:
     with hydra_session():
         try:
             return compose("config", overrides=list(overrides))
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: model=3, a group's option
             raise ConfigError(explain(error, overrides)) from error
 
 

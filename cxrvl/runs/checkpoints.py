@@ -104,7 +104,7 @@ def load_weights(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise WeightsError(f"{path} is no checkpoint, or holds more than weights, and is refused") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:
         raise WeightsError(f"cannot read the checkpoint {path}: {type(error).__name__}, likely cut short") from error
     if not isinstance(state, dict) or "state_dict" not in state:
         raise WeightsError(f"{path} is no checkpoint of cxrvl: it has no state_dict")

@@ -21,8 +21,13 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": torch.backends.cpu.get_cpu_capability(),
         "gpus": gpus,
-        "packages": {d.metadata["Name"]: d.version for d in sorted(distributions(), key=lambda d: d.metadata["Name"])},
+        "packages": packages(),
     }
+
+
+def packages() -> dict[str, str]:
+    """Return name and version of everything installed; what a broken installation left without a name is left out."""
+    return dict(sorted((d.metadata["Name"], d.version) for d in distributions() if d.metadata["Name"]))
 
 
 def git_state() -> dict[str, str | None]:

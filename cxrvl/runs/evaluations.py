@@ -1,10 +1,12 @@
 """Which evaluations does a config ask of a run, and which of them are already on disk?"""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrvl.runs.identity import digest, fingerprint
+from cxrvl.errors import RunError
+from cxrvl.runs.identity import ENGINE_KEYS, digest, fingerprint
 from cxrvl.runs.store import Run
 
 EVALUATION_VERSION = 1
@@ -15,6 +17,9 @@ METRIC_ONLY_KEYS = frozenset({
     "confidence", "bins", "hit", "hit_radius", "hit_iou", "iou_thresholds", "weighted",
 })  # fmt: skip
 """Evaluator settings that change metrics but not the predicted rows, so that no prediction is computed again."""
+
+TRAINED_SECTIONS = ("model", "task", "trainer", "callbacks", "seed")
+"""What an evaluation takes over from the run: everything that made its weights, but for the data it is shown."""
 
 
 @dataclass(frozen=True)
@@ -50,3 +55,34 @@ def planned(run: Run, config: dict[str, Any]) -> list[Evaluation]:
         eval_id = digest(content)[:12]
         plan.append(Evaluation(name, eval_id, run.predictions / f"{name}-{eval_id}.parquet", evaluator))
     return plan
+
+
+def check_trained(run: Run, config: dict[str, Any]) -> None:
+    """Refuse to evaluate a run under a config whose model or training is not the run's own.
+
+    Raises:
+        RunError: naming the first key that differs.
+    """
+    asked, trained = _trained(config), _trained(run.config())
+    for key in [*asked, *trained]:
+        if asked.get(key, "absent") != trained.get(key, "absent"):
+            raise RunError(
+                f"'{key}' is {asked.get(key, 'absent')!r}, but run {run.run_id} was trained with "
+                f"{trained.get(key, 'absent')!r}; an evaluation may change data and evaluators alone. Leave that "
+                "override out (or, if a config file has changed since, give the run's own value)"
+            )
+
+
+def _trained(config: dict[str, Any]) -> dict[str, Any]:
+    """Return what was trained as dotted keys; where weights and work lay does not matter once it is done."""
+    sections = {section: config.get(section) for section in TRAINED_SECTIONS}
+    sections["trainer"] = {k: v for k, v in config["trainer"].items() if k not in ENGINE_KEYS["trainer"]}
+    return {key: value for key, value in _dotted(sections, "") if key.rpartition(".")[2] != "weights"}
+
+
+def _dotted(node: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, dict) and value:
+            yield from _dotted(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

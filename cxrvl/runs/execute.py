@@ -11,7 +11,7 @@ from typing import Any
 
 from cxrvl.errors import ConfigError
 from cxrvl.files import write_json, write_yaml
-from cxrvl.runs.evaluations import planned
+from cxrvl.runs.evaluations import check_trained, planned
 from cxrvl.runs.identity import SCIENCE_VERSION, Identity, identify, study_table
 from cxrvl.runs.store import Run, RunStore
 from cxrvl.runs.upstream import weights_file
@@ -71,11 +71,13 @@ def evaluate_run(run: Run, config: dict[str, Any]) -> dict[str, Any]:
     """Compute the predictions a trained run lacks under `config`, and return all its metrics.
 
     Raises:
-        WeightsError: the config's model is not the one that was trained.
+        RunError: the config's model or training is not the run's.
+        WeightsError: the checkpoint is not one of the config's model.
     """
     from cxrvl.runs.evaluate import predict_missing, update_metrics
     from cxrvl.runs.trainer import build_data, build_task, build_trainer, quieten, set_up_process
 
+    check_trained(run, config)
     evaluations = planned(run, config)
     with run.claim():
         if not all(e.done() for e in evaluations):

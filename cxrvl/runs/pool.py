@@ -127,4 +127,4 @@ def _in_main_thread() -> bool:
 
 def cores() -> int:
     """Return the number of CPU cores this process may use."""
-    return len(os.sched_getaffinity(0))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

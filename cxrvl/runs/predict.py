@@ -19,7 +19,7 @@ from cxrvl.errors import DataError, ImageError, RunError
 from cxrvl.evaluation.predictions import probabilities
 from cxrvl.runs.checkpoints import BEST, FINAL, load_into
 from cxrvl.runs.store import Run
-from cxrvl.runs.trainer import build_data, build_task, quieten, set_up_process
+from cxrvl.runs.trainer import build_data, build_task, precision_of, quieten, set_up_process
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 DICOM_HEAD = 132
@@ -74,6 +74,8 @@ class Predictor:
         best = run.checkpoints / BEST
         use_best = config["checkpoint"]["use"] == "best" and best.is_file()
         load_into(self.task, best if use_best else run.checkpoints / FINAL)
+        self.precision = precision_of(config)
+        self.precision.convert_module(self.task)
 
     @property
     def spec(self) -> StoreSpec:
@@ -104,7 +106,8 @@ class Predictor:
         }
         with torch.inference_mode():
             batch = self.data.transform(batch)
-            output = self.task(batch["image"])
+            with self.precision.predict_step_context():
+                output = self.task(batch["image"])
         scores = probabilities(output.logits.float().numpy())
         for i, square in enumerate(squares):
             yield Prediction(square.file, scores[i], output.maps[i].float().numpy(), batch["fov"][i].numpy())

@@ -55,6 +55,8 @@ class Run:
         if not self.exists():
             return {"state": "missing"}
         status = read_json(self.folder / "status.json")
+        if not isinstance(status, dict) or status.get("state") not in STATES:
+            raise RunError(f"{self.folder / 'status.json'} is damaged (it names no state); remove it")
         if status["state"] == "running" and not self.busy():
             return {**status, "state": "queued", "interrupted": True}
         return status

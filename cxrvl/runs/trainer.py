@@ -9,6 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.precision import Precision
 from torch import nn
 
 from cxrvl.config.build import build
@@ -85,8 +86,14 @@ def build_trainer(config: dict, folder: Path, callbacks: list[pl.Callback]) -> p
             benchmark=False,
             sync_batchnorm=_several_gpus(settings),
         )
-    except (ValueError, pl.utilities.exceptions.MisconfigurationException) as error:
+    except (ValueError, TypeError, pl.utilities.exceptions.MisconfigurationException) as error:
         raise ConfigError(f"Lightning refuses the trainer settings: {str(error).splitlines()[0]}") from error
+
+
+def precision_of(config: dict) -> Precision:
+    """Return how a run's forward passes round on a CPU, for a forward pass without a trainer."""
+    quiet: Any = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    return pl.Trainer(accelerator="cpu", precision=config["trainer"]["precision"], **quiet).precision_plugin
 
 
 def _several_gpus(settings: dict[str, Any]) -> bool:

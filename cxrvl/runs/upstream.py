@@ -23,9 +23,11 @@ def weights_file(init_from: dict[str, Any], runs: str) -> Path:
             raise WeightsError(f"init_from.file: there is no file {path}")
         return path
     run = RunStore(Path(runs)).find(str(init_from["run"]))
-    for name in ("best.ckpt", "final.ckpt"):
-        if run.state() == "done" and (run.checkpoints / name).is_file():
-            return run.checkpoints / name
+    if run.state() == "done":
+        use_best = run.config()["checkpoint"]["use"] == "best"
+        for name in ("best.ckpt", "final.ckpt") if use_best else ("final.ckpt",):
+            if (run.checkpoints / name).is_file():
+                return run.checkpoints / name
     raise WeightsError(f"init_from.run: run {run.run_id} is {run.state()}, it has no weights yet; train it first")
 
 

@@ -227,6 +227,20 @@ def test_evaluate_adds_predictions_to_a_finished_run(call, refused, finished, tm
         "evaluate", "--run", name, "evaluation.findings.score_split=val"
     )
     assert "split 'vall' of 'phantom' is empty" in refused("evaluate", "--run", name, "evaluation.marks.splits=[vall]")
-    assert "belongs to another model" in refused(
-        "evaluate", "--run", name, "model/context=none", "model.groups=null", "evaluation.marks.splits=[val]"
-    )
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("model/head=max", "'model.head._target_' is"),  # the same weights fit: other numbers under this run's name
+        ("model/context=none", "was trained with"),
+        ("trainer.precision=bf16-mixed", "'trainer.precision' is 'bf16-mixed'"),
+        ("seed=1", "'task.seed' is 1"),
+        ("experiment=phantom/none", "was trained with"),
+    ],
+)
+def test_evaluate_refuses_another_model(refused, finished, override, words):
+    before = {p.name for p in (finished.only_run() / "predictions").iterdir()}
+    run = ("--runs", finished.runs, "--run", finished.only_run().name)
+    assert words in refused("evaluate", *run, override, "evaluation.marks.max_marks=1")
+    assert {p.name for p in (finished.only_run() / "predictions").iterdir()} == before

@@ -233,3 +233,16 @@ def test_weights_of_another_model_are_refused(refused, finished, images, tmp_pat
 def test_a_folder_is_searched_for_images_by_name_or_content(images):
     assert len(files_in([str(images)])) == 3 * COUNT
     assert len(files_in([str(images / "dicom")])) == COUNT
+
+
+def test_the_numbers_are_the_evaluations_in_the_runs_precision(call, cli, images):
+    cli.train("trainer.precision=bf16-mixed", "trainer.max_epochs=1", "evaluation.marks=null")
+    folder = cli.only_run()
+    result = call("predict", "--runs", folder.parent, "--run", folder.name, images / "png")
+    (path,) = (folder / "predictions").glob("findings-*.parquet")
+    rows = read_predictions(path).frame
+    rows = rows[rows["split"] == "test"].head(COUNT)
+    labels = list(read(result.out))[1:]
+    expected = probabilities(rows[[f"logit/{label}" for label in labels]].to_numpy())
+    # bfloat16 logits are multiples of a power of two: float32 ones would fall between them
+    np.testing.assert_allclose(read(result.out)[labels], expected, atol=1e-6)

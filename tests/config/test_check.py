@@ -48,6 +48,14 @@ def test_every_option_composes(option):
         ("data._target_=nowhere.at.all", ["data._target_", "nowhere.at.all"]),
         ("data.store.size=abc", ["'abc'", "expects int"]),
         ("~data.batch_size", ["missing key 'data.batch_size'"]),
+        ("model=3", ["Config group override must be a string"]),
+        ("data.source=null", ["'data.source' is None", "_target_"]),
+        ("+evaluation.findings2=3", ["'evaluation.findings2' is 3", "_target_"]),
+        ("+logger.mine=3", ["'logger.mine' is 3"]),
+        ("threads=0", ["'threads' is 0", "at least 1"]),
+        ("trainer.check_val_every_n_epoch=0", ["'trainer.check_val_every_n_epoch' is 0"]),
+        ("trainer.max_epochs=0", ["trainer.max_epochs=0", "is no length"]),
+        ("trainer.max_epochs=-1", ["trainer.max_epochs=-1", "is no length"]),
         ("~checkpoint.use", ["cannot set ~checkpoint.use", "does not support deletion"]),
     ],
 )
@@ -57,6 +65,10 @@ def test_what_struct_mode_lets_through_is_caught(override, words):
     message = str(error.value)
     assert "\n" not in message
     assert all(word in message for word in words), message
+
+
+def test_an_evaluation_may_be_switched_off_and_steps_may_be_the_length():
+    assert check(compose_config(["evaluation.marks=null", "trainer.max_epochs=-1", "trainer.max_steps=5"])) > 5
 
 
 def test_a_partial_need_not_be_complete_but_a_whole_target_must():

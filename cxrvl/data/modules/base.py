@@ -96,6 +96,11 @@ class CXRDataModule(pl.LightningDataModule):
         super().__init__()
         if set(transforms) != {"train", "evaluate"}:
             raise ConfigError(f"data.transforms has the keys {sorted(transforms)}; expected train and evaluate")
+        if not all(callable(pipeline) for pipeline in transforms.values()):
+            raise ConfigError("data.transforms.train and data.transforms.evaluate are pipelines; one of them is not")
+        if evaluation_batch_size < 1 or num_workers < 0:
+            raise ConfigError(f"data.evaluation_batch_size={evaluation_batch_size}, data.num_workers={num_workers}; "
+                              "expected at least 1 image and no negative number of processes")  # fmt: skip
         if root is not None and not Path(root).is_dir():
             raise DataError(f"data.root={root} is no folder; set data.root (or paths.data) to where the data set lies")
         self.source, self.spec, self.store_root = source, store, Path(store_root)
