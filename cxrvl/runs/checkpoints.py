@@ -9,7 +9,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from cxrvl.errors import RunError, WeightsError
+from cxrvl.config.nearest import did_you_mean
+from cxrvl.errors import ConfigError, RunError, WeightsError
 from cxrvl.files import write_atomic
 
 RESUME, BEST, FINAL = "last.ckpt", "best.ckpt", "final.ckpt"
@@ -63,8 +64,13 @@ class CheckpointKeeper(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the best weights when this validation is the best so far; the first of equals stays."""
-        if trainer.sanity_checking or self.monitor not in trainer.callback_metrics:
+        if trainer.sanity_checking:
             return
+        if self.monitor not in trainer.callback_metrics:
+            logged = sorted(name for name in trainer.callback_metrics if name.startswith("val/"))
+            raise ConfigError(
+                f"task.monitor={self.monitor} is nothing validation logs{did_you_mean(self.monitor, logged)}"
+            )
         value = float(trainer.callback_metrics[self.monitor])
         better = not math.isnan(value) and (
             self.best is None or (value > self.best if self.mode == "max" else value < self.best)

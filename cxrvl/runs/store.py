@@ -112,8 +112,7 @@ class Run:
                     _lock(file.fileno(), path)
                     break
                 except BlockingIOError:
-                    holder = read_json(self.folder / "status.json") if self.exists() else {}
-                    who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
+                    who = path.read_text() or "another process"
                     if not wait:
                         raise RunError(
                             f"run {self.run_id} is being computed by {who}; wait for it, or ask again with "
@@ -123,6 +122,9 @@ class Run:
                         print(f"run {self.run_id} is being computed by {who}; waiting for it", flush=True)
                         told = True
                     time.sleep(WAIT_POLL_SECONDS)
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+            file.flush()
             yield
 
     @contextmanager

@@ -235,6 +235,7 @@ def test_a_config_that_cannot_be_used(refused, data, tmp_path, override, words):
     [
         ("data.batch_size=64", ["20 images", "fewer than one global batch of 64", "lower data.batch_size"]),
         ("task.monitor_mode=up", ["task.monitor_mode", "min or max"]),
+        ("task.monitor=val/auc", ["task.monitor=val/auc", "did you mean 'val/auroc'"]),
         ("task.optimizer.lr=-1", ["task.optimizer", "Invalid learning rate"]),
         ("trainer.precision=17", ["Lightning refuses the trainer settings", "17"]),
         ("evaluation.findings.score_split=val", ["fix the threshold on other patients"]),

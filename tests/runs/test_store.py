@@ -39,9 +39,9 @@ def test_an_unknown_state_is_refused(tmp_path):
 
 
 def test_another_process_is_waited_for_or_left_alone(held, capsys):
-    run, _ = held
+    run, process = held
     assert run.state() == "running"
-    with pytest.raises(RunError, match="is being computed by process"), run.claim(wait=False):
+    with pytest.raises(RunError, match=f"is being computed by process {process.pid} on"), run.claim(wait=False):
         pytest.fail("claimed twice")
     with run.claim(wait=True):
         assert run.state() == "done"

@@ -101,7 +101,7 @@ class CXRDataModule(pl.LightningDataModule):
         if evaluation_batch_size < 1 or num_workers < 0:
             raise ConfigError(f"data.evaluation_batch_size={evaluation_batch_size}, data.num_workers={num_workers}; "
                               "expected at least 1 image and no negative number of processes")  # fmt: skip
-        if root is not None and not Path(root).is_dir():
+        if root is not None and not Path(root).expanduser().is_dir():
             raise DataError(f"data.root={root} is no folder; set data.root (or paths.data) to where the data set lies")
         self.source, self.spec, self.store_root = source, store, Path(store_root)
         self.transforms, self.input_size, self.seed = transforms, input_size, seed

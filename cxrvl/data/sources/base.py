@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from cxrvl.data.read_options import Intensity, ReadOptions
+from cxrvl.data.read_options import Intensity, ReadOptions, Window
 from cxrvl.data.studies import StudyTable
 from cxrvl.errors import DataError
 
@@ -34,13 +34,13 @@ class FileSource:
     """Base of data sets whose image keys are files below one root: PNG, JPEG or DICOM, told apart by content.
 
     root: folder of the data set, a tilde is expanded; name: goes into the column `dataset`;
-    intensity: which integer range becomes [0, 1], see `ReadOptions`.
+    intensity, window: which integer range becomes [0, 1], and whether DICOM windows count, see `ReadOptions`.
     """
 
-    def __init__(self, root: str | Path, name: str, intensity: Intensity = "auto") -> None:
+    def __init__(self, root: str | Path, name: str, intensity: Intensity = "auto", window: Window = "file") -> None:
         self.root = Path(root).expanduser()
         self.name = name
-        self.options = ReadOptions(intensity)
+        self.options = ReadOptions(intensity, window)
 
     def read(self, image_key: str) -> np.ndarray:
         """Decode one file below the root: grey, (H, W) float32 in [0, 1]; ImageError where it cannot be read."""

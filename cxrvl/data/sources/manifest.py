@@ -9,7 +9,7 @@ import pandas as pd
 
 from cxrvl.data.checks import SPLITS, listing
 from cxrvl.data.files import MISSING, file_sizes
-from cxrvl.data.read_options import Intensity
+from cxrvl.data.read_options import Intensity, Window
 from cxrvl.data.sources.base import FileSource, known_options
 from cxrvl.data.sources.columns import Spec, column, label_values, values
 from cxrvl.data.sources.manifest_boxes import attach_boxes
@@ -36,7 +36,7 @@ class Manifest(FileSource):
     boxes: see `manifest_boxes.attach_boxes`; None = no boxes.
     merge_rows: several rows per image (one per finding or reader): an image has a finding if any of its rows has it.
     subset: keep the rows whose image is on disk, and note how many, instead of refusing absent files.
-    intensity: see `cxrvl.data.read_options.ReadOptions`.
+    intensity, window: see `cxrvl.data.read_options.ReadOptions`; window: ignore where a data set's are wrong.
     """
 
     def __init__(
@@ -54,8 +54,9 @@ class Manifest(FileSource):
         merge_rows: bool = False,
         subset: bool = False,
         intensity: Intensity = "auto",
+        window: Window = "file",
     ) -> None:
-        super().__init__(root, name, intensity)
+        super().__init__(root, name, intensity, window)
         self.file = file
         self.columns = columns
         self.labels = labels

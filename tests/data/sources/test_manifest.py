@@ -293,3 +293,10 @@ def test_broken_files(tmp_path, content, words):
         Manifest(
             tmp_path, "t.csv", "t", {"image": "Path", "patient": "Path"}, {"x": {"constant": 1}}, split=BY_PATIENT
         ).table()
+
+
+def test_windows_that_are_wrong_may_be_ignored():
+    """The remedy that a refused window names; it changes pixels, so it is part of a store's identity."""
+    plain, without = (Manifest(".", "t.csv", "x", {}, [], **how).pixel_identity() for how in ({}, {"window": "ignore"}))
+    assert plain["window"] == "file"
+    assert without == {**plain, "window": "ignore"}
