@@ -55,6 +55,9 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def _one(overrides: list[str]) -> None:
     from cxrvl.runs.execute import execute
 
+    if any(o.startswith("table=") for o in overrides):
+        raise ConfigError("table=... is a sweep over a table's rows and seeds: add -m, or name one row: experiment=...")
+
     config = resolved(compose_config(overrides))
     check(config)
     print(execute(config, overrides).sentence(), flush=True)

@@ -16,7 +16,7 @@ from cxrvl.errors import DataError
 if TYPE_CHECKING:
     from cxrvl.data.studies import StudyTable
 
-__all__ = ["ImageStore", "StoreSpec", "describe", "field_of_view", "prepare", "store_id", "to_pixels"]
+__all__ = ["ImageStore", "StoreSpec", "field_of_view", "prepare", "store_id", "to_pixels"]
 
 
 class ImageStore:
@@ -140,21 +140,3 @@ def prepare(
     (all others are stored and a quarantine list is written), RunError if the disk is full or a worker dies.
     """
     return ImageStore.open(make_store(source, table, spec, Path(root_folder), workers, max_unreadable, progress))
-
-
-def describe(folder: str | Path) -> dict[str, Any]:
-    """Summarise a finished store for people: identity, images, readable, quarantined, bytes. DataError as `open`."""
-    store = ImageStore.open(folder)
-    identity = json.loads((store.folder / META).read_text())["identity"]
-    return {
-        "folder": str(store.folder),
-        "source": identity["source"],
-        "size": store.spec.size,
-        "policy": store.spec.policy,
-        "bits": store.spec.bits,
-        "images": len(store),
-        "readable": int(store.readable.sum()),
-        "quarantined": int((~store.readable).sum()),
-        "bytes": (store.folder / IMAGES).stat().st_size,
-        "identity": identity,
-    }

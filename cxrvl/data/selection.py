@@ -20,6 +20,8 @@ def select(table: StudyTable, labels: Sequence[str] | None = None, limit: int | 
         DataError: a label the table does not have.
         ConfigError: a limit below one.
     """
+    if isinstance(labels, str):
+        raise ConfigError(f"data.labels is the word {labels!r}; expected a list: data.labels=[{labels}]")
     if labels is not None:
         unknown = [name for name in labels if name not in table.labels]
         if unknown:

@@ -17,6 +17,9 @@ from cxrvl.runs.evaluations import Evaluation
 from cxrvl.runs.store import Run
 from cxrvl.tasks.base import Task
 
+METRICS_VERSION = 1
+"""Raised by hand whenever code changes a metric; metrics.json is then computed again from the predictions."""
+
 
 class PredictionCollector(pl.Callback):
     """Turns every predicted batch into rows of an evaluator's table, in the order of prediction.
@@ -113,12 +116,12 @@ def update_metrics(run: Run, evaluations: Iterable[Evaluation]) -> dict[str, Any
     asked = {}
     for evaluation in evaluations:
         entry = metrics.get(evaluation.path.stem)
-        if entry is None or entry["evaluator"] != evaluation.evaluator:
+        if entry is None or (entry["evaluator"], entry.get("version")) != (evaluation.evaluator, METRICS_VERSION):
             predictions = read_predictions(evaluation.path)
             values = build(evaluation.evaluator).metrics(predictions)
             entry = {
                 "name": evaluation.name, "split_name": predictions.split_name, "evaluator": evaluation.evaluator,
-                "values": values,
+                "version": METRICS_VERSION, "values": values,
             }  # fmt: skip
             metrics[evaluation.path.stem] = entry
             write_json(path, metrics)

@@ -43,6 +43,10 @@ def science(config: dict) -> dict[str, Any]:
     parts: dict[str, Any] = {key: config.get(key) for key in SCIENCE_SECTIONS}
     for section, engine in ENGINE_KEYS.items():
         parts[section] = {k: v for k, v in (parts[section] or {}).items() if k not in engine}
+    accumulate = config["trainer"]["accumulate_grad_batches"]
+    if accumulate != 1:
+        # BatchNorm sees one part of the batch at a time: the same batch in parts is not the same computation.
+        parts["trainer"]["accumulate_grad_batches"] = accumulate
     if isinstance(parts["data"].get("source"), dict):
         parts["data"]["source"] = _without_location(parts["data"]["source"])
     parts["model"] = _with_weights_content(parts["model"])

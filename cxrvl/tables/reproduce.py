@@ -7,11 +7,12 @@ from typing import Any
 
 from cxrvl.config.compose import compose_config, config_dir, hydra_session, resolved
 from cxrvl.config.nearest import did_you_mean
+from cxrvl.data.preparation import default_workers
 from cxrvl.errors import ConfigError
 from cxrvl.runs.evaluations import Evaluation, planned
 from cxrvl.runs.execute import is_done
 from cxrvl.runs.identity import identify
-from cxrvl.runs.pool import Failure, Job, cores, run_jobs
+from cxrvl.runs.pool import Failure, Job, run_jobs
 from cxrvl.runs.store import Run, RunStore
 from cxrvl.tables.collect import Key, RunFiles
 from cxrvl.tables.spec import LineSpec, TableSpec
@@ -72,7 +73,7 @@ def slots_for(jobs: Sequence[Wanted]) -> int:
     """Return how many jobs fit side by side: by threads on a CPU, one where there is a GPU to share."""
     if Path("/dev/nvidiactl").exists():
         return 1
-    return max(1, cores() // max(job.config["threads"] for job in jobs))
+    return max(1, default_workers() // max(job.config["threads"] for job in jobs))
 
 
 def compute(

@@ -16,7 +16,7 @@ import pytest
 from store_sources import DrawnSource, FolderSource, table_of, write_folder
 
 from cxrvl.data import store_files
-from cxrvl.data.images import ImageStore, StoreSpec, describe, prepare, store_id, to_pixels
+from cxrvl.data.images import ImageStore, StoreSpec, prepare, store_id, to_pixels
 from cxrvl.data.readers import read_image
 from cxrvl.errors import DataError, RunError
 
@@ -49,7 +49,7 @@ def test_prepared_images_are_the_images(tmp_path, workers):
         "meta.json",
         "quarantine.csv",
     ]
-    assert describe(store.folder)["readable"] == 40
+    assert store.readable.sum() == 40
     np.testing.assert_array_equal(store.fov, np.tile([0, 0, 1, 1], (40, 1)))
 
 

@@ -44,7 +44,6 @@ def phantom():
     [
         "trainer.devices=2",
         "trainer.accelerator=cpu",
-        "trainer.accumulate_grad_batches=2",
         "trainer.num_nodes=2",
         "trainer.strategy=ddp",
         "trainer.log_every_n_steps=1",
@@ -74,6 +73,7 @@ def test_where_and_on_what_a_run_is_computed_is_not_its_identity(phantom, overri
     "override",
     [
         "seed=1",
+        "trainer.accumulate_grad_batches=2",
         "threads=2",
         "task.optimizer.lr=0.01",
         "task.orthogonality=0.2",

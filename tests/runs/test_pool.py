@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrvl.runs.pool import TAIL_LINES, Failure, Job, cores, run_jobs
+from cxrvl.runs.pool import TAIL_LINES, Failure, Job, run_jobs
 
 
 @pytest.fixture
@@ -121,7 +121,3 @@ def zombie(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
     except FileNotFoundError:
         return True
-
-
-def test_cores_are_those_of_this_process():
-    assert 1 <= cores() <= (os.cpu_count() or 1)

@@ -42,7 +42,7 @@ class StoreRows(Dataset):
         index = np.asarray(indices, dtype=np.int64)
         where = self.rows[index]
         batch: Batch = {
-            "image": torch.from_numpy(self.store.pixels[where])[:, None],
+            "image": torch.from_numpy(self.store.take(where))[:, None],
             "index": torch.from_numpy(index),
             "fov": torch.from_numpy(self.store.fov[where]),
         }
