@@ -44,6 +44,9 @@ class ACM(nn.Module):
     them. False leaves these dead parameters out (recommended); outputs are the same.
     gate_init: the value in (0, 1) that P starts near. None is the release, where P starts at 0.5 and halves every
     residual branch of a pretrained network (acm.md section 1.3); 0.95 is a start close to the plain network.
+    attention_init: "kaiming" is the release, where both attentions start random and K - Q is an offset no pretrained
+    layer has seen; "zero" starts both uniform, so that K = Q and the module adds nothing at first. With gate_init near 1
+    a pretrained network is then kept, wherever the module is put.
     parts: "full"; "difference" X + (K - Q); "key" P (X + K); "gate" P X (the ablations of the paper's table 2).
     Without both K and Q there is nothing to compare and `dot` is zero.
     Softmax, means, gate and dot are float32 under autocast. Raises ConfigError where groups do not divide channels.
@@ -57,6 +60,7 @@ class ACM(nn.Module):
         attention_bias: bool = False,
         gate_init: float | None = None,
         parts: Parts = "full",
+        attention_init: Literal["kaiming", "zero"] = "kaiming",
     ) -> None:
         super().__init__()
         if parts not in _SIGNS:
@@ -78,6 +82,9 @@ class ACM(nn.Module):
             raise ConfigError(f"ACM: gate_init={gate_init} is not a value of a sigmoid; expected 0 < gate_init < 1")
         if gate_init is not None and parts == "difference":
             raise ConfigError("ACM: gate_init is set, but parts='difference' has no gate; set gate_init to null")
+        if attention_init not in ("kaiming", "zero"):
+            raise ConfigError(f"ACM: attention_init={attention_init!r} is unknown; expected kaiming or zero")
+        self.attention_init = attention_init
         self.channels, self.groups, self.parts, self.gate_init = channels, groups, parts, gate_init
         self.signs = _SIGNS[parts]
         self.stage: int | None = None
@@ -93,12 +100,16 @@ class ACM(nn.Module):
         return nn.Conv2d(self.channels, self.groups, 1, groups=self.groups, bias=bias)
 
     def reset_parameters(self) -> None:
-        """Draw Kaiming-normal (fan-out) weights and zero biases, as the release does; then set the gate's start."""
+        """Draw Kaiming-normal (fan-out) weights and zero biases, as the release does; then set the starts asked for."""
         for convolution in self.children():
             if isinstance(convolution, nn.Conv2d):
                 nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
                 if convolution.bias is not None:
                     nn.init.zeros_(convolution.bias)
+        if self.attention_init == "zero":
+            for attention in (self.key_attention, self.query_attention):
+                if attention is not None:
+                    nn.init.zeros_(attention.weight)
         if self.gate_init is not None and self.gate_expand is not None and self.gate_expand.bias is not None:
             nn.init.constant_(self.gate_expand.bias, math.log(self.gate_init / (1 - self.gate_init)))
 
