@@ -106,6 +106,8 @@ def _stop(running: Sequence[_Started]) -> None:
         except subprocess.TimeoutExpired:
             _signal(started, signal.SIGKILL)
             started.process.wait()
+        # Whatever the job had started and left behind ends with it.
+        _signal(started, signal.SIGKILL)
 
 
 def _signal(started: _Started, number: int) -> None:

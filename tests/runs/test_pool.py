@@ -111,8 +111,11 @@ def test_stopping_the_parent_ends_the_children(tmp_path, number):
     started = {p.stem: int(p.read_text()) for p in tmp_path.glob("*.started")}
     assert len(started) == 2, "the third never began"
     assert {p.stem for p in tmp_path.glob("*.stopped")} == set(started)
-    time.sleep(0.2)
-    assert not [pid for pid in (*map(int, started), *started.values()) if alive(pid) and not zombie(pid)]
+    everyone = (*map(int, started), *started.values())
+    deadline = time.monotonic() + 10
+    while (left := [pid for pid in everyone if alive(pid) and not zombie(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not left
 
 
 def zombie(pid: int) -> bool:
