@@ -14,7 +14,7 @@ def select(table: StudyTable, labels: Sequence[str] | None = None, limit: int | 
 
     Args:
         labels: label names out of the table's; None keeps all.
-        limit: images per split, taken evenly over the split's rows, for debugging; None keeps all.
+        limit: images per split, for debugging, with each label's classes where there is room; None keeps all.
 
     Raises:
         DataError: a label the table does not have.
@@ -35,12 +35,25 @@ def select(table: StudyTable, labels: Sequence[str] | None = None, limit: int | 
     if limit < 1:
         raise ConfigError(f"data.limit is {limit}; expected at least one image per split, or null for all")
     splits = table.frame["split"].unique()
-    kept = np.sort(np.concatenate([_evenly(table.split(str(name)), limit) for name in splits]))
+    targets = table.targets()
+    kept = np.sort(np.concatenate([_few(table.split(str(name)), targets, limit) for name in splits]))
     return replace(table, frame=table.frame.iloc[kept].reset_index(drop=True))
 
 
-def _evenly(rows: np.ndarray, limit: int) -> np.ndarray:
-    """Take `limit` of the rows at equal distances, so that patients and classes are spread."""
+def _few(rows: np.ndarray, targets: np.ndarray, limit: int) -> np.ndarray:
+    """Take `limit` of the rows: one positive and one negative of each label where there is room, else evenly spread.
+
+    A rare finding would otherwise leave a debug run without a positive, which cannot be trained.
+    """
     if len(rows) <= limit:
         return rows
-    return rows[np.linspace(0, len(rows) - 1, limit).round().astype(np.int64)]
+    needed: list[int] = []
+    for value in (1, 0):
+        for label in range(targets.shape[1]):
+            having = rows[targets[rows, label] == value]
+            if having.size and not np.isin(having, needed).any():
+                needed.append(int(having[0]))
+    needed = needed[:limit]
+    rest = np.setdiff1d(rows, needed)
+    spread = rest[np.linspace(0, len(rest) - 1, limit - len(needed)).round().astype(np.int64)]
+    return np.concatenate([np.array(needed, dtype=np.int64), spread])
