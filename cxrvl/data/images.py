@@ -1,6 +1,5 @@
 """Where do decoded images live? In an image store: made once by `prepare`, then only read, through a memory map."""
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cxrvl.data.preparation import make_store, store_id
-from cxrvl.data.store_files import IMAGES, INDEX, META, QUARANTINE, read_index
+from cxrvl.data.store_files import IMAGES, INDEX, META, QUARANTINE, damaged, read_index, read_meta
 from cxrvl.data.store_pixels import StoreSpec, field_of_view, to_pixels
 from cxrvl.errors import DataError
 
@@ -40,17 +39,15 @@ class ImageStore:
         if index is None or not (folder / META).exists():
             state = "is not finished" if (folder / IMAGES).exists() else "is no image store"
             raise DataError(f"{folder} {state} (it has no {INDEX}); make it with `cxrvl prepare`")
-        meta = json.loads((folder / META).read_text())["identity"]
+        meta = read_meta(folder)["identity"]
         store = cls(folder, StoreSpec(meta["size"], meta["policy"], meta["bits"]), index)
         expected = (len(index), store.spec.size, store.spec.size)
         try:
             found = store.pixels
         except (OSError, ValueError) as fault:
-            raise DataError(f"{folder / IMAGES} is damaged ({fault}); delete {folder} and prepare it again") from fault
+            raise damaged(folder / IMAGES, str(fault)) from fault
         if found.shape != expected or found.dtype != store.spec.dtype:
-            raise DataError(
-                f"{folder / IMAGES} holds {found.shape} {found.dtype}, its index says {expected}: delete {folder}"
-            )
+            raise damaged(folder / IMAGES, f"it holds {found.shape} {found.dtype}, its index says {expected}")
         return store
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -84,16 +84,34 @@ def make_store(
         raise DataError(f"no images to prepare: the study table of {source.name} is empty")
     folder = Path(root_folder) / store_id(source, table, spec)
     keys = store_keys(table)
+    decoder = Decoder(source, spec, table.root)
 
     def tell() -> None:
         log.warning("another process prepares %s; waiting for it", folder)
 
-    with exclusive(folder.with_name(f".{folder.name}.lock"), tell):
-        entries = _complete(
-            Decoder(source, spec, table.root), keys, folder, identity(source, table, spec), workers, progress
-        )
+    entries = _finished(folder, keys, decoder)
+    if entries is None:
+        with exclusive(folder.with_name(f".{folder.name}.lock"), tell):
+            entries = _complete(decoder, keys, folder, identity(source, table, spec), workers, progress)
     _check_unreadable(folder, keys, entries, max_unreadable)
     return folder
+
+
+def _finished(folder: Path, keys: pd.DataFrame, decoder: Decoder) -> dict[int, Entry] | None:
+    """All entries of a store that needs no work, None if it does. Nothing is written: the folder may be read-only."""
+    if not (folder / INDEX).exists() or (folder / JOURNAL).exists() or not _fits(folder, len(keys), decoder.spec):
+        return None
+    entries = _published(folder)
+    good = {row: entry for row, entry in entries.items() if not entry.reason}
+    mendable = len(good) < len(keys) and os.access(folder, os.W_OK)
+    return None if mendable or _changed(good, keys["image"].tolist(), decoder.root) else entries
+
+
+def _changed(entries: dict[int, Entry], images: list[str], root: Path | None) -> list[int]:
+    """Rows whose file is not the one that was read."""
+    if root is None:
+        return []
+    return [row for row, e in entries.items() if file_state(root / images[row]) != (e.file_size, e.mtime_ns)]
 
 
 def _complete(
@@ -103,13 +121,11 @@ def _complete(
     known = _known(folder, len(keys), decoder.spec)
     good = {row: entry for row, entry in known.items() if not entry.reason}
     images = keys["image"].tolist()
-    if decoder.root is not None:
-        root = decoder.root
-        changed = [row for row, e in good.items() if file_state(root / images[row]) != (e.file_size, e.mtime_ns)]
-        for row in changed:
-            del good[row]
-        if changed:
-            log.warning("%d image files have changed since %s was made; reading them again", len(changed), folder)
+    changed = _changed(good, images, decoder.root)
+    for row in changed:
+        del good[row]
+    if changed:
+        log.warning("%d image files have changed since %s was made; reading them again", len(changed), folder)
     tasks = [Task(row, key) for row, key in enumerate(images) if row not in good]
     if tasks:
         allocate(folder, len(keys), decoder.spec)
@@ -124,16 +140,27 @@ def _complete(
 
 def _known(folder: Path, count: int, spec: StoreSpec) -> dict[int, Entry]:
     """What earlier calls finished, by row; nothing if the array does not fit (it was deleted or cut)."""
-    path = folder / IMAGES
-    wanted = len(header((count, spec.size, spec.size), spec.dtype)) + count * spec.size**2 * spec.dtype.itemsize
-    if not path.exists() or path.stat().st_size != wanted:
+    if not _fits(folder, count, spec):
         for name in (INDEX, JOURNAL):
             (folder / name).unlink(missing_ok=True)
         return {}
+    return _published(folder) | read_journal(folder)
+
+
+def _fits(folder: Path, count: int, spec: StoreSpec) -> bool:
+    """Whether the array is there in the size it has to have."""
+    path = folder / IMAGES
+    wanted = len(header((count, spec.size, spec.size), spec.dtype)) + count * spec.size**2 * spec.dtype.itemsize
+    return path.exists() and path.stat().st_size == wanted
+
+
+def _published(folder: Path) -> dict[int, Entry]:
+    """The entries of the index, by row; none where there is no index yet."""
     index = read_index(folder)
-    fields = list(Entry.__dataclass_fields__)
-    published = [] if index is None else [Entry(*line) for line in index[fields].itertuples(index=False, name=None)]
-    return {entry.row: entry for entry in published} | read_journal(folder)
+    if index is None:
+        return {}
+    lines = index[list(Entry.__dataclass_fields__)].itertuples(index=False, name=None)
+    return {line[0]: Entry(*line) for line in lines}
 
 
 def _write(folder: Path, count: int, decoder: Decoder, results: Iterable[Result]) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from cxrvl.data.store_pixels import StoreSpec
-from cxrvl.errors import RunError
+from cxrvl.errors import ConfigError, DataError, RunError
 
 IMAGES, INDEX, META, QUARANTINE, JOURNAL = (
     "images.npy",
@@ -169,8 +169,14 @@ def read_journal(folder: Path) -> dict[int, Entry]:
     whole = content[: content.rfind(b"\n") + 1]
     if len(whole) < len(content):
         os.truncate(path, len(whole))
-    entries = (Entry(**json.loads(line)) for line in whole.splitlines())
-    return {entry.row: entry for entry in entries}
+    entries = {}
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            entry = Entry(**json.loads(line))
+        except (ValueError, TypeError) as fault:
+            raise damaged(path, f"line {number}: {fault}") from fault
+        entries[entry.row] = entry
+    return entries
 
 
 def write_index(
@@ -207,6 +213,33 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def read_index(folder: Path) -> pd.DataFrame | None:
-    """The index of a finished store, None where there is none yet."""
+    """The index of a finished store, None where there is none yet; DataError if it is damaged."""
     path = folder / INDEX
-    return pd.read_parquet(path) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        index = pd.read_parquet(path)
+    except ValueError as fault:  # pyarrow's errors for what is no Parquet file, or half of one
+        raise damaged(path, str(fault).splitlines()[0]) from fault
+    missing = {"dataset", "image", *Entry.__dataclass_fields__} - set(index.columns)
+    if missing:
+        raise damaged(path, f"it has no column {', '.join(sorted(missing))}")
+    return index
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """What a finished store was made from (`identity`) and its number of images; DataError if it is damaged."""
+    path = folder / META
+    try:
+        meta = json.loads(path.read_bytes())
+        StoreSpec(*(meta["identity"][key] for key in ("size", "policy", "bits")))
+    except (ValueError, KeyError, TypeError, ConfigError) as fault:
+        raise damaged(path, f"{type(fault).__name__}: {fault}") from fault
+    return meta
+
+
+def damaged(path: Path, reason: str) -> DataError:
+    """Return the error for a file of a store that a disk fault, or somebody, has changed."""
+    return DataError(
+        f"{path} is damaged ({reason}); delete the folder {path.parent} and prepare again: it is made anew from the images"
+    )

@@ -3,7 +3,7 @@
 Every context module is built by a factory `context(channels)` and maps (B, C, H, W) to the same shape.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -22,8 +22,10 @@ def build_context(context: ContextFactory, channels: int, stage: int) -> nn.Modu
     return module
 
 
-def check_stages(stages: tuple[int, ...], available: int) -> tuple[int, ...]:
-    """Return the stages in ascending order; raise ConfigError for unknown or repeated ones."""
+def check_stages(stages: Sequence[int], available: int) -> tuple[int, ...]:
+    """Return the stages in ascending order; raise ConfigError for unknown or repeated ones, or what is no list."""
+    if isinstance(stages, str) or not isinstance(stages, Sequence):
+        raise ConfigError(f"stages={stages!r}: expected a list, such as [3,4], of numbers out of 1..{available}")
     if len(set(stages)) != len(stages) or not set(stages) <= set(range(1, available + 1)):
         raise ConfigError(f"stages={list(stages)}: expected different numbers out of 1..{available}")
     return tuple(sorted(stages))

@@ -32,7 +32,7 @@ class DenseNet121(Backbone):
         weights: str | None = None,
     ) -> None:
         super().__init__()
-        chosen = check_stages(tuple(stages), _STAGES)
+        chosen = check_stages(stages, _STAGES)
         published = densenet121(weights=None)
         self.in_channels = in_channels
         self.num_features = published.features.norm5.num_features

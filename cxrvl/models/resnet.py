@@ -91,7 +91,7 @@ class ResNet(Backbone):
         self.relu = nn.ReLU(inplace=True)
         self.inplanes = base_width
         self._inner = {"groups": conv_groups, "base_width": width_per_group}
-        chosen = check_stages(tuple(stages), len(layers))
+        chosen = check_stages(stages, len(layers))
         for stage, blocks in enumerate(layers, start=1):
             factory = context if stage in chosen else None
             planes, stride = base_width * 2 ** (stage - 1), strides[stage - 1]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cxrvl.errors import ConfigError, WeightsError
 from cxrvl.models.backbones import Backbone
-from cxrvl.models.context import ContextFactory, build_context
+from cxrvl.models.context import ContextFactory, build_context, check_stages
 from cxrvl.models.weights import as_state, fit_stem, lite0_state, load_weights, names_a_file, read_state
 
 LITE0 = "tf_efficientnet_lite0"
@@ -56,7 +56,7 @@ class TimmBackbone(Backbone):
         self.mean, self.std = tuple(defaults["mean"]), tuple(defaults["std"])
         self.inserted = nn.ModuleDict()
         if context is not None:
-            self._insert(context, tuple(stages))
+            self._insert(context, check_stages(stages, 4))
         if weights is not None:
             self._load(weights, f"network.{defaults['first_conv']}.weight", str(defaults["classifier"]))
 
@@ -65,7 +65,7 @@ class TimmBackbone(Backbone):
         if info is None:
             raise ConfigError(f"TimmBackbone: {self.name} does not say where its stages end; choose another model")
         by_stride = {entry["reduction"]: entry for entry in (info if isinstance(info, list) else info.info)}
-        for stage in sorted(stages):
+        for stage in stages:
             entry = by_stride.get(2 ** (stage + 1))
             if entry is None:
                 raise ConfigError(

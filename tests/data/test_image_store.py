@@ -161,6 +161,36 @@ def test_images_of_another_table_are_named(tmp_path):
         store.rows(source.table())
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("index.parquet", b"PAR1 not really PAR1"),
+        ("index.parquet", b""),
+        ("meta.json", b'{"identity": {"size": 8'),
+        ("meta.json", b"[]"),
+        ("meta.json", b'{"identity": {"size": 8, "policy": "stretch", "bits": 8}}'),
+        ("journal.jsonl", b'{"row": 0}\n{}\n'),
+    ],
+)
+def test_a_damaged_file_of_a_store_is_named_with_its_remedy(tmp_path, name, content):
+    source = DrawnSource(5)
+    store = prepare(source, source.table(), StoreSpec(8), tmp_path / "stores", workers=0)
+    (store.folder / name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"{name} is damaged .*delete the folder"):
+        prepare(source, source.table(), StoreSpec(8), tmp_path / "stores", workers=0)
+
+
+def test_a_finished_store_on_a_read_only_disk_is_used(tmp_path, monkeypatch):
+    source = DrawnSource(5)
+    store = prepare(source, source.table(), StoreSpec(8), tmp_path / "stores", workers=0)
+
+    def refuse(*_: object):
+        raise OSError(errno.EROFS, "Read-only file system", str(store.folder))
+
+    monkeypatch.setattr("cxrvl.data.preparation.exclusive", refuse)
+    assert len(prepare(source, source.table(), StoreSpec(8), tmp_path / "stores", workers=0)) == 5
+
+
 def test_unfinished_and_damaged_stores_are_not_opened(tmp_path):
     with pytest.raises(DataError, match="is no image store"):
         ImageStore.open(tmp_path)

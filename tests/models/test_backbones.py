@@ -102,7 +102,8 @@ def test_narrow_networks_and_stems():
         (lambda: DenseNet121(RELEASED, stages=(0,)), "1..4"),
         (lambda: TimmBackbone("resnet999"), "resnet999"),
         (lambda: TimmBackbone("vit_tiny_patch16_224")(torch.zeros(1, 3, 224, 224)), "convolutional"),
-        (lambda: TimmBackbone("resnet10t", SqueezeExcite, stages=(6,)), "no stage 6"),
+        (lambda: TimmBackbone("resnet10t", SqueezeExcite, stages=(6,)), "1..4"),
+        (lambda: ResNet(18, RELEASED, stages=4), "expected a list"),
     ],
 )
 def test_impossible_settings_are_named(build, words):
