@@ -110,9 +110,7 @@ def load_weights(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise WeightsError(f"{path} is no checkpoint, or holds more than weights, and is refused") from error
-    except OSError:
-        raise
-    except Exception as error:  # torch's reader has no one error for bytes that are not what it expects
+    except Exception as error:  # torch's reader has no one error for bytes it does not expect: OSError is one of them
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
         raise WeightsError(f"{path} cannot be read as a checkpoint, it may be cut short ({reason})") from error
     if not isinstance(state, dict) or "state_dict" not in state:

@@ -225,7 +225,7 @@ def test_weights_of_another_model_are_refused(refused, finished, images, tmp_pat
     message = refused("predict", "--run", "abc", images / "png" / "000.png")
     assert "best.ckpt belongs to another model: 1 missing" in message
     best.write_bytes(best.read_bytes()[:1000])
-    assert "cannot read the checkpoint" in refused("predict", "--run", "abc", images / "png" / "000.png")
+    assert "cannot be read as a checkpoint" in refused("predict", "--run", "abc", images / "png" / "000.png")
     best.write_text("not a checkpoint")
     assert "best.ckpt" in refused("predict", "--run", "abc", images / "png" / "000.png")
 
