@@ -350,7 +350,7 @@ def test_a_truncated_resume_point(call, refused, data, run):
     (run / "status.json").write_text(json.dumps({**status, "state": "queued"}))
     message = refused("train", *data.overrides)
     assert "last.ckpt" in message
-    assert "likely cut short" in message
+    assert "it may be cut short" in message
     assert "remove it to start this run afresh" in message
     last.unlink()
     assert "is done" in call("train", *data.overrides).out
