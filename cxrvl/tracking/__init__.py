@@ -1,0 +1,1 @@
+"""How is a run watched: Weights & Biases, TensorBoard, CSV and pages of its own?"""
