@@ -60,7 +60,10 @@ class ImageClassifier(nn.Module):
         """Return logits (B, L) and class maps (B, L, h, w) of grey images (B, 1, H, W) in [0, 1]."""
         if images.ndim != _GREY_AXES or images.shape[1] != 1:
             raise DataError(f"classifier: images of shape {tuple(images.shape)}; expected grey images (B, 1, H, W)")
-        return ClassifierOutput(*self.head(self.backbone((images - self.mean) / self.std)))
+        normalised = (images - self.mean) / self.std
+        if self.std.dtype in (torch.float16, torch.bfloat16):  # trainer.precision=bf16-true: the weights are half too
+            normalised = normalised.to(self.std.dtype)
+        return ClassifierOutput(*self.head(self.backbone(normalised)))
 
 
 def _per_channel(name: str, values: Sequence[float], channels: int, may_average: bool) -> Tensor:

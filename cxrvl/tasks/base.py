@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from cxrvl.errors import ConfigError
+from cxrvl.errors import ConfigError, RunError
 
 Batch = dict[str, Any]
 
@@ -115,6 +115,7 @@ class Task(pl.LightningModule):
         seen, self._seen = self._gathered(), []
         if seen:
             outputs = {name: torch.cat([part[name] for part in seen]) for name in seen[0]}
+            self._check_finite(outputs)
             metrics = {f"val/{k}": torch.tensor(v) for k, v in self.validation_metrics(outputs).items()}
             self.log_dict(metrics, prog_bar=True)
 
@@ -183,6 +184,19 @@ class Task(pl.LightningModule):
             values, batch_size=out.batch_size, on_step=training, on_epoch=not training, sync_dist=not training,
             prog_bar=False,
         )  # fmt: skip
+
+    def _check_finite(self, outputs: dict[str, Tensor]) -> None:
+        """Refuse to go on once the network answers NaN; targets may hold NaN, which says not stated.
+
+        Raises:
+            RunError: as said.
+        """
+        for name, values in outputs.items():
+            if name != "targets" and values.is_floating_point() and bool(values.isnan().any()):
+                raise RunError(
+                    f"validation {name} are NaN in epoch {self.current_epoch}: the training has diverged. Lower the "
+                    f"learning rate, clip gradients, or use another trainer.precision than {self.trainer.precision}"
+                )
 
     def _gathered(self) -> list[dict[str, Tensor]]:
         """Return the validation outputs of all devices; their sizes may differ."""

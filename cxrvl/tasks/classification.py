@@ -62,7 +62,7 @@ class Classification(Task):
 
     def validation_metrics(self, outputs: dict[str, Tensor]) -> dict[str, float]:
         """Return the mean AUROC over the labels that have both classes, and their number."""
-        return mean_auroc(outputs["logits"].numpy(), outputs["targets"].numpy())
+        return mean_auroc(outputs["logits"].float().numpy(), outputs["targets"].float().numpy())
 
 
 def mean_auroc(logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
