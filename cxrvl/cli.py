@@ -1,20 +1,20 @@
 """What can be asked for on the command line? Each command imports what it needs, and no more."""
 
 import argparse
-import signal
 import sys
 from collections.abc import Callable, Sequence
 
 from cxrvl import __version__
-from cxrvl.errors import CxrvlError
+from cxrvl.errors import CxrvlError, RankError
 from cxrvl.files import no_room
+from cxrvl.runs import stopping
 
 OVERRIDE_HELP = "Hydra overrides, such as experiment=phantom/acm seed=1 model.groups=16"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run one command; errors a user can mend are one message and exit code 2, Ctrl-C is 130."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent may have it ignored
+    """Run one command; errors a user can mend are one message and exit code 2, Ctrl-C is 130, SIGTERM is 75."""
+    stopping.install()
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
     if arguments and arguments[0] in ("train", "check", "prepare"):
@@ -26,12 +26,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         command = options.command
     try:
         COMMANDS[command](options)
-    except CxrvlError as error:
+    except KeyboardInterrupt:
+        raise stopping.farewell() from None
+    except (SystemExit, RuntimeError, CxrvlError) as error:
+        if stopping.is_consequence(error):
+            raise stopping.farewell() from None
+        if not isinstance(error, CxrvlError):
+            raise
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("stopped; the same command continues where it was", file=sys.stderr)
-        raise SystemExit(130) from None
+    except RankError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(1) from None
     except BrokenPipeError:
         raise SystemExit(141) from None
     except OSError as error:
@@ -70,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, text in (
-        ("train", "train a run, or continue it, or do nothing when it is done; -m for a sweep"),
+        ("train", "train a run, continue it, or do nothing when it is done; -m for a sweep, retry_failed=true"),
         ("check", "verify a config without building or training anything"),
         ("prepare", "decode a data set's images once into a memory-mapped store"),
     ):
@@ -91,19 +97,45 @@ def build_parser() -> argparse.ArgumentParser:
     table = commands.add_parser("table", help="compute what is missing of a table, and print it beside the paper's")
     table.add_argument("table", help="name of a folder under experiments/")
     table.add_argument("--line", help="one line of the table (default: all)")
-    table.add_argument("--jobs", type=int, help="processes side by side (default: one per core)")
+    table.add_argument(
+        "--jobs", type=int, help="jobs side by side on the CPU (default: cores / threads); with GPUs, one per GPU"
+    )
     table.add_argument("--seeds", type=int, nargs="+", help="seeds instead of the table's own")
     table.add_argument("--collect-only", action="store_true", help="train nothing; show what is there")
     table.add_argument("overrides", nargs="*", help=OVERRIDE_HELP)
-    runs = commands.add_parser("runs", help="list, show or remove runs")
-    actions = runs.add_subparsers(dest="action", required=True, metavar="ls|show|rm")
+    dashboard = commands.add_parser("dashboard", help="write the project's W&B workspace and report")
+    dashboard.add_argument("--project", default="cxrvl", help="W&B project (default: cxrvl)")
+    dashboard.add_argument("--entity", help="W&B user or team (default: WANDB_ENTITY, or the key's own)")
+    dashboard.add_argument("--out", help="folder for the JSON files; nothing is sent to W&B")
+    runs = commands.add_parser("runs", help="list, show, compare or remove runs")
+    actions = runs.add_subparsers(dest="action", required=True, metavar="ls|show|rm|diff|tree|sync")
     for name, text in (("ls", "one line per run"), ("show", "status and metrics as JSON"), ("rm", "remove runs")):
         action = actions.add_parser(name, help=text)
         if name != "ls":
             action.add_argument("run", nargs="+", help="run ids, or their first digits")
+        if name == "ls":
+            action.add_argument(
+                "--where", nargs="+", action="extend", default=[], metavar="condition",
+                help='which runs, such as "experiment=phantom/* status=failed model.groups=16 findings.mean.auroc>0.8"',
+            )  # fmt: skip
+            action.add_argument("--json", action="store_true", help="status and metrics of every run as JSON")
         if name == "rm":
             action.add_argument("--yes", action="store_true", help="remove without asking")
         action.add_argument("--runs", help="folder of the runs (default: as in the config)")
+    diff = actions.add_parser("diff", help="what differs between two runs: settings, environment, packages, data, code")
+    diff.add_argument("run", nargs=2, help="run ids, or their first digits")
+    diff.add_argument("--json", action="store_true", help="the differences as JSON")
+    diff.add_argument("--runs", help="folder of the runs (default: as in the config)")
+    tree = actions.add_parser("tree", help="which run started from which, and their states")
+    tree.add_argument("run", nargs="?", help="run id, or its first digits (default: all chains)")
+    tree.add_argument("--runs", help="folder of the runs (default: as in the config)")
+    sync = actions.add_parser("sync", help="send runs to Weights & Biases from their plain files, each once")
+    sync.add_argument("run", nargs="*", help="run ids, or their first digits (default: all)")
+    sync.add_argument("--where", action="append", default=[], help='which runs, such as "experiment=phantom/*"')
+    sync.add_argument("--project", help="W&B project (default: as the run's config says)")
+    sync.add_argument("--entity", help="W&B user or team (default: as the run's config says)")
+    sync.add_argument("--mode", choices=("online", "offline"), help="default: online where there is an API key")
+    sync.add_argument("--runs", help="folder of the runs (default: as in the config)")
     return parser
 
 
@@ -143,7 +175,23 @@ def _table(options: argparse.Namespace) -> None:
     table(options)
 
 
+def _dashboard(options: argparse.Namespace) -> None:
+    from cxrvl.commands.dashboard import dashboard
+
+    dashboard(options)
+
+
 def _runs(options: argparse.Namespace) -> None:
+    if options.action == "sync":
+        from cxrvl.commands.runs_sync import runs_sync
+
+        runs_sync(options)
+        return
+    if options.action == "tree":
+        from cxrvl.commands.runs_tree import runs_tree
+
+        runs_tree(options)
+        return
     from cxrvl.commands.runs import runs
 
     runs(options)
@@ -156,6 +204,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "evaluate": _evaluate,
     "predict": _predict,
     "table": _table,
+    "dashboard": _dashboard,
     "runs": _runs,
 }
 

@@ -27,3 +27,17 @@ class WeightsError(CxrvlError):
 
 class RunError(CxrvlError):
     """A run, store or evaluation in a state that forbids what was asked."""
+
+
+class RankError(Exception):
+    """A process of a run ended before its work was done.
+
+    Attributes:
+        summary: which one, and of what, in one line.
+        killed: it was killed from outside (such as for want of memory): asked again, the run continues.
+    """
+
+    def __init__(self, summary: str, details: str = "", killed: bool = False) -> None:
+        """Take the traceback, or the last words, of that process as `details`."""
+        super().__init__(f"{summary}\n{details}".strip())
+        self.summary, self.killed = summary, killed

@@ -12,6 +12,7 @@ import yaml
 
 from cxrvl.errors import RunError
 
+_SAFE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same language, six times faster where it is there
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -66,6 +67,6 @@ def write_yaml(path: Path, content: Any) -> None:
 def read_yaml(path: Path) -> Any:
     """Read a YAML file of plain values; RunError where it is damaged."""
     try:
-        return yaml.safe_load(path.read_text())
+        return yaml.load(path.read_text(), _SAFE)
     except (yaml.YAMLError, ValueError) as error:
         raise RunError(f"{path} is damaged ({' '.join(str(error).split())}); remove the run it belongs to") from error

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("WANDB_MODE", "disabled")  # tracking has tests of its own; elsewhere it would only cost time
+
 # A phantom run of a few seconds: the whole path, nothing mocked.
 TINY = (
     "experiment=phantom/acm",
@@ -61,6 +63,12 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the folder `shared` with the real samples is not beside this repository")
     return folder
+
+
+@pytest.fixture(scope="session")
+def cli_in():
+    """`cxrvl` in a folder of one's choice, for fixtures that several tests share."""
+    return Cli
 
 
 @pytest.fixture

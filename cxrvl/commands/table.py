@@ -2,20 +2,17 @@
 
 import argparse
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cxrvl.errors import RunError
-from cxrvl.runs.pool import Failure
 from cxrvl.tables.collect import collect
 from cxrvl.tables.compare import compare
 from cxrvl.tables.illustrate import illustrate
 from cxrvl.tables.render import terminal, write_tables
-from cxrvl.tables.reproduce import Wanted, compute, files_of, table_spec, wanted
+from cxrvl.tables.reproduce import compute, files_of, table_spec, wanted
 from cxrvl.tables.spec import LineSpec, TableSpec
 
 
@@ -39,43 +36,13 @@ def _line(spec: TableSpec, line: LineSpec, options: argparse.Namespace) -> list[
     console = Console(width=None if sys.stdout.isatty() else 160)
     runs = wanted(spec, line, options.overrides)
     missing = [] if options.collect_only else [item for item in runs if not item.done]
-    failures = _compute(missing, options.jobs, console) if missing else []
+    failures = []
+    if missing:
+        console.print(f"{len(missing)} run(s) to compute; stop at any time, the same command continues")
+        failures = compute(spec, missing, options.jobs)
     result = compare(spec, line, collect(line, files_of(line, runs)))
     console.print(terminal(result))
     folder = Path(runs[0].config["paths"]["tables"]) / spec.name
     paths = [*write_tables(result, folder).values(), *illustrate(spec, line, runs, folder)]
     console.print(f"written to {folder}: {', '.join(path.name for path in paths)}", style="dim")
     return [str(failure) for failure in failures]
-
-
-def _compute(missing: list[Wanted], jobs: int | None, console: Console) -> list[Failure]:
-    console.print(f"{len(missing)} run(s) to compute; stop at any time, the same command continues")
-    if not console.is_terminal:
-        return compute(missing, jobs, _plain(len(missing)))
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("starting", total=len(missing))
-
-        def on_change(running: list[str], done: int) -> None:
-            progress.update(bar, completed=done, description=", ".join(running) or "done")
-
-        return compute(missing, jobs, on_change)
-
-
-def _plain(total: int) -> Callable[[list[str], int], None]:
-    """Print a line whenever a run has ended, where there is no terminal to draw a bar on."""
-    seen = -1
-
-    def on_change(running: list[str], done: int) -> None:
-        nonlocal seen
-        if done != seen:
-            seen = done
-            print(f"{done}/{total} done; running: {', '.join(running) or 'none'}", flush=True)
-
-    return on_change

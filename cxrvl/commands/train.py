@@ -1,5 +1,6 @@
 """`cxrvl train`: one run, or with -m a sweep."""
 
+import os
 from collections.abc import Sequence
 
 from cxrvl.config.check import check
@@ -24,12 +25,12 @@ def train(arguments: Sequence[str]) -> None:
     elif MULTIRUN_FLAGS & set(flags):
         if VALUE_FLAGS & set(flags):
             raise ConfigError("Hydra shows one config, not those of a sweep; leave -m out, or choose one job")
-        _sweep(with_table(overrides), flags)
+        _sweep(overrides)
     else:
-        from cxrvl.runs.multirun import run_hydra
+        from cxrvl.sweeps.multirun import show
 
         compose_config(overrides)  # Hydra would report a misspelt override in its own many lines
-        run_hydra(arguments)
+        show(arguments)
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -55,6 +56,8 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def _one(overrides: list[str]) -> None:
     from cxrvl.runs.execute import execute
 
+    if without_retry(overrides)[0] != overrides:
+        raise ConfigError("retry_failed=... is for sweeps: add -m, or leave it out; a run that failed is run again")
     if any(o.startswith("table=") for o in overrides):
         raise ConfigError("table=... is a sweep over a table's rows and seeds: add -m, or name one row: experiment=...")
 
@@ -63,15 +66,36 @@ def _one(overrides: list[str]) -> None:
     print(execute(config, overrides).sentence(), flush=True)
 
 
-def _sweep(overrides: list[str], flags: list[str]) -> None:
-    from cxrvl.runs.multirun import run_hydra
+def _sweep(overrides: Sequence[str]) -> None:
+    from cxrvl.sweeps.jobs import SWEEP, describe, forget
+    from cxrvl.sweeps.multirun import chosen, multirun
 
-    with hydra_session():
-        jobs = expand_sweep([o for o in overrides if not o.startswith("hydra")])
-        for job in jobs:
-            check(resolved(compose_config(job)))
-    print(f"{len(jobs)} job(s), all checked", flush=True)
-    run_hydra([*flags, *overrides])
+    forget()
+    overrides, retry_failed = without_retry(overrides)
+    tables = [o.removeprefix("table=").partition("/")[0] for o in overrides if o.startswith("table=")]
+    if tables:
+        os.environ[SWEEP] = os.environ.get(SWEEP) or tables[-1]
+    overrides = with_table(overrides)
+    if chosen(overrides, "hydra/sweeper") in ("grid", "basic"):
+        # What is asked of each job is known, so that no word of Hydra's own comes before a misspelt key is named.
+        with hydra_session():
+            jobs = describe(expand_sweep([o for o in overrides if not o.startswith("hydra")]))
+        print(f"{len(jobs)} job(s), all checked", flush=True)
+    if retry_failed and chosen(overrides, "hydra/launcher") != "basic":
+        overrides.append("hydra.launcher.retry_failed=true")
+    multirun(overrides, retry_failed)
+
+
+def without_retry(overrides: Sequence[str]) -> tuple[list[str], bool]:
+    """Take the bare word `retry_failed=true` out of the overrides; returns what it says, false without it.
+
+    Raises:
+        ConfigError: another value than true or false.
+    """
+    said = [o.partition("=")[2].lower() for o in overrides if o.startswith("retry_failed=")]
+    if said and said[-1] not in ("true", "false"):
+        raise ConfigError(f"retry_failed is {said[-1]!r}; expected true or false")
+    return [o for o in overrides if not o.startswith("retry_failed=")], bool(said) and said[-1] == "true"
 
 
 def with_table(overrides: Sequence[str]) -> list[str]:

@@ -9,8 +9,9 @@ from typing import Any, Union, get_args, get_origin
 from omegaconf import DictConfig
 
 from cxrvl.config.compose import resolved
+from cxrvl.config.devices import check_shares
 from cxrvl.config.nearest import did_you_mean
-from cxrvl.config.schema import Config
+from cxrvl.config.schema import PICTURES_DOUBLING, Config
 from cxrvl.config.targets import locate, signature
 from cxrvl.errors import ConfigError
 
@@ -37,6 +38,8 @@ def check(config: DictConfig | dict) -> int:
     _check_keys(plain, Config, "")
     _check_sections(plain)
     _check_numbers(plain)
+    check_shares(plain)
+    _check_pictures(plain["tracking"])
     count = 0
     for path, node in _targets(plain, ""):
         _check_target(path, node)
@@ -82,6 +85,16 @@ def _check_numbers(config: dict) -> None:
             f"trainer.max_epochs={epochs} with trainer.max_steps={steps} is no length; expected at least one epoch, "
             "or trainer.max_epochs=-1 with a number of steps"
         )
+
+
+def _check_pictures(tracking: dict) -> None:
+    """Refuse a rate or a number of pictures that means nothing."""
+    every, count = tracking["pictures_every"], tracking["pictures"]
+    rate = isinstance(every, int) and not isinstance(every, bool) and every >= 1
+    if not (every is None or every == PICTURES_DOUBLING or rate):
+        raise ConfigError(f"'tracking.pictures_every' is {every!r}; expected {PICTURES_DOUBLING}, a number or null")
+    if count < 1:
+        raise ConfigError(f"'tracking.pictures' is {count}; expected at least 1, or tracking.pictures_every=null")
 
 
 def _targets(node: Any, path: str) -> Iterator[tuple[str, dict]]:

@@ -58,6 +58,20 @@ class CheckpointConfig:
     """wait | leave: what to do when another process computes the same run."""
 
 
+PICTURES_DOUBLING = "doubling"
+
+
+@dataclass
+class TrackingConfig:
+    """What is written to look at a run while it trains; never part of a run's identity."""
+
+    pictures_every: Any = PICTURES_DOUBLING
+    """doubling | <number> | null: pictures and page at the 1st, 2nd, 4th, 8th ... validation, or at every so many, and
+    at the first and the last; null = none."""
+    pictures: int = 8
+    """Radiographs of each kind of picture."""
+
+
 @dataclass
 class Config:
     """The root of every cxrvl config."""
@@ -72,13 +86,19 @@ class Config:
     task: dict[str, Any] = MISSING
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
     callbacks: dict[str, Any] = field(default_factory=dict)
     """Extra Lightning callbacks by name; part of the identity."""
     logger: dict[str, Any] = field(default_factory=dict)
     evaluation: dict[str, Any] = field(default_factory=dict)
     """Evaluators by name; outside the run's identity, each has its own."""
     init_from: Any = None
-    """Weights to start from, a mapping: {run: <run id>} or {file: <checkpoint>}. Resuming this very run is automatic."""
+    """Weights to start from: {run: <overrides, or a run id>}, {file: <checkpoint>} or {published: <name>}.
+
+    `parts` selects parts that the tasks declare: [encoder], or {encoder: <part of the other model>}; without it the
+    whole model is taken. `use` says which weights of a run: best | final. A run that is not there is made first; this
+    is part of the identity, as that run's id or the file's content. Resuming this very run is automatic, and no such key.
+    """
     paths: PathsConfig = field(default_factory=PathsConfig)
 
 

@@ -1,17 +1,22 @@
-"""What is a lesion box, and is it a possible one? Boxes as lists per image and as one long table.
+"""What is a lesion box, is it a possible one, and where does a model see it? Boxes as lists per image and as one long table.
 
 A box is `(label, x0, y0, x1, y1)`: a finding and the rectangle around it, x and y in [0, 1] of the native
 image's width and height, origin at the top left corner. An image without box annotation carries an empty list.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from cxrvl.errors import DataError
 
+if TYPE_CHECKING:
+    from cxrvl.data.studies import StudyTable
+
 Box = tuple[str, float, float, float, float]
+Corners = tuple[float, float, float, float]
 CORNERS = ("x0", "y0", "x1", "y1")
 
 # Annotation tools round outwards; a box may pass the border by this share of the image before it is called wrong.
@@ -63,3 +68,21 @@ def bad_boxes(boxes: pd.DataFrame) -> pd.Series:
     inside = np.isfinite(corners) & (corners >= 0.0) & (corners <= 1.0)
     proper = (corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])
     return pd.Series(~(inside.all(axis=1) & proper), index=boxes.index)
+
+
+def first_with_box(table: "StudyTable", rows: np.ndarray, count: int) -> list[tuple[int, str]]:
+    """Return (row, label) of the first of some rows with a box of each label, for up to `count` labels."""
+    found: dict[str, int] = {}
+    for row in rows.tolist():
+        for box in table.frame["boxes"].iloc[row]:
+            if box[0] in table.labels:
+                found.setdefault(box[0], row)
+    return [(found[label], label) for label in table.labels if label in found][:count]
+
+
+def seen(corners: Corners, fov: np.ndarray) -> Corners:
+    """Move a box from native image coordinates to those of an input that covers `fov` (4,) of the native image."""
+    width, height = fov[2] - fov[0], fov[3] - fov[1]
+    x0, x1 = (float(np.clip((v - fov[0]) / width, 0, 1)) for v in (corners[0], corners[2]))
+    y0, y1 = (float(np.clip((v - fov[1]) / height, 0, 1)) for v in (corners[1], corners[3]))
+    return x0, y0, x1, y1

@@ -69,6 +69,10 @@ class MultilabelLoss(nn.Module):
         )
         return torch.where(known, terms, 0.0).sum() / known.sum().clamp(min=1)
 
+    def terms(self, targets: Tensor) -> Tensor:
+        """Return how many entries of targets (B, L) the loss is a mean over, as a scalar."""
+        return resolve_targets(targets, self.uncertainty, self.smoothed)[1].sum()
+
 
 def _non_negative(name: str, values: Sequence[float] | None) -> Tensor | None:
     if values is None:

@@ -1,4 +1,4 @@
-"""Where did the K and Q attentions of each ACM look, and in which order should their groups be shown?"""
+"""Where did the K and Q attentions of each ACM look, which module and which group of it is worth showing?"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cxrvl.models.acm import ACM
+
+READABLE_WIDTH = 8
 
 
 class AttentionMaps(NamedTuple):
@@ -21,6 +23,14 @@ class AttentionMaps(NamedTuple):
     def difference(self) -> Tensor | None:
         """The signed map key - query (B, G, h, w): where the module adds and where it subtracts."""
         return None if self.key is None or self.query is None else self.key - self.query
+
+
+class Attended(NamedTuple):
+    """Where one module looked: its name, and softmax maps (B, G, h, w) of both its sides."""
+
+    module: str
+    key: Tensor
+    query: Tensor
 
 
 @contextmanager
@@ -50,6 +60,29 @@ def capture_attention(model: nn.Module) -> Iterator[dict[str, AttentionMaps]]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def attend(model: nn.Module, images: Tensor) -> Attended | None:
+    """Run a model on images (B, 1, H, W), without gradient, for the maps of the module that shows most.
+
+    That is the deepest one whose maps are still at least `READABLE_WIDTH` wide, or the last of the widest ones. The
+    model is left as it was; whether it is in training mode is the caller's business.
+
+    Returns:
+        None when no module of the model compares.
+    """
+    modules = [module for module in model.modules() if isinstance(module, ACM)]
+    if not modules:
+        return None
+    with torch.no_grad(), capture_attention(model) as maps:
+        model(images)
+    for module in modules:
+        module.dot = None
+    found = [Attended(n, m.key, m.query) for n, m in maps.items() if m.key is not None and m.query is not None]
+    fine = [attended for attended in found if attended.key.shape[-1] >= READABLE_WIDTH]
+    widest = max((attended.key.shape[-1] for attended in found), default=0)
+    shown = fine or [attended for attended in found if attended.key.shape[-1] == widest]
+    return shown[-1] if shown else None
 
 
 def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:

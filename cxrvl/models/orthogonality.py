@@ -21,7 +21,7 @@ class OrthogonalityCollector:
     reduction over M modules and B images, with d_mb = K.Q / C:
     "abs_of_mean" |mean_b sum_m d_mb|, the release, where signs cancel; "signed_sum" mean_b sum_m d_mb, the paper;
     "per_sample_abs" mean_b sum_m |d_mb|, where nothing cancels.
-    The value is not multiplied by lambda. Under DDP each process reduces over its own images.
+    The value is not multiplied by lambda.
     A model without any ACM gives 0, so that baselines train with the same task.
     """
 
@@ -41,9 +41,11 @@ class OrthogonalityCollector:
                 raise ConfigError("orthogonality: scope=last_stage needs ACMs placed by a backbone, which knows stages")
             self.modules = [module for module in self._all if module.stage == max(stages)]
 
-    def __call__(self) -> Tensor:
+    def __call__(self, over_devices: bool = False) -> Tensor:
         """Return the reduced dot product (scalar) and clear every module, also those out of scope.
 
+        over_devices: all devices hold equal shares of one batch; the average of what they return, and of its
+        gradients, is then that of the whole batch. Without it each stands for its own images.
         Raises RuntimeError if a module has no dot product: the model has not run since the last call.
         """
         dots = []
@@ -59,4 +61,10 @@ class OrthogonalityCollector:
         if self.reduction == "per_sample_abs":
             return per_module.abs().sum(0).mean()
         total = per_module.sum(0).mean()
-        return total.abs() if self.reduction == "abs_of_mean" else total
+        if self.reduction == "signed_sum":
+            return total
+        if over_devices:  # |mean| of all images has the sign of their mean, whichever way one device's images lean
+            everywhere = total.detach().clone()
+            torch.distributed.all_reduce(everywhere)
+            return total * everywhere.sign()
+        return total.abs()

@@ -1,6 +1,6 @@
 """How does a ResNet carry a context module in its residual blocks?"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from torch import Tensor, nn
@@ -17,6 +17,14 @@ _LAYERS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, in
     101: (Bottleneck, (3, 4, 23, 3)),
 }
 _HEAD = ("fc.weight", "fc.bias")
+_GROUP_CHANNELS = 16
+
+
+def _group_norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(max(1, channels // _GROUP_CHANNELS), channels)
+
+
+_NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "group": _group_norm}
 
 
 class ContextBottleneck(Bottleneck):
@@ -55,6 +63,8 @@ class ResNet(Backbone):
     width_per_group, conv_groups: the bottleneck's inner width, as in torchvision's wide ResNets and ResNeXts.
     stem: "imagenet" is 7x7 stride 2 and max pooling (stride 4 in all); "small" is one 3x3 convolution with
     stem_stride 1 or 2 and no pooling, for inputs of 64 to 96 px.
+    norm: "batch" as published, or "group": 16 channels share their statistics, of one image alone, so that results do
+    not depend on how a batch is cut (Wu & He 2018, arXiv:1803.08494); the published weights are of the former.
     last_stride: of stage 4; 1 gives maps twice as fine, for localisation, at four times that stage's cost (the keys stay).
     weights: None, a torchvision name such as IMAGENET1K_V1, or a local .safetensors or .pth file.
     Output (B, num_features, h, w). Raises ConfigError or WeightsError.
@@ -72,6 +82,7 @@ class ResNet(Backbone):
         stem: Literal["imagenet", "small"] = "imagenet",
         stem_stride: int = 2,
         last_stride: Literal[1, 2] = 2,
+        norm: Literal["batch", "group"] = "batch",
         in_channels: int = 3,
         weights: str | None = None,
     ) -> None:
@@ -84,13 +95,16 @@ class ResNet(Backbone):
             raise ConfigError(f"ResNet: layers={list(layers)}; expected blocks, at least one, for each of 4 stages")
         if last_stride not in (1, 2):
             raise ConfigError(f"ResNet: last_stride={last_stride}; expected 1 or 2")
+        if norm not in _NORMS:
+            raise ConfigError(f"ResNet: norm={norm!r} is unknown; expected one of {', '.join(_NORMS)}")
+        self._norm = _NORMS[norm]
         self.in_channels = in_channels
         strides = (1, 2, 2, last_stride)
         self.conv1, self.maxpool = _stem(stem, stem_stride, in_channels, base_width)
-        self.bn1 = nn.BatchNorm2d(base_width)
+        self.bn1 = self._norm(base_width)
         self.relu = nn.ReLU(inplace=True)
         self.inplanes = base_width
-        self._inner = {"groups": conv_groups, "base_width": width_per_group}
+        self._inner = {"groups": conv_groups, "base_width": width_per_group, "norm_layer": self._norm}
         chosen = check_stages(stages, len(layers))
         for stage, blocks in enumerate(layers, start=1):
             factory = context if stage in chosen else None
@@ -117,7 +131,7 @@ class ResNet(Backbone):
             stride = first_stride if index == 0 else 1
             downsample = None
             if stride != 1 or self.inplanes != channels:
-                downsample = nn.Sequential(conv1x1(self.inplanes, channels, stride), nn.BatchNorm2d(channels))
+                downsample = nn.Sequential(conv1x1(self.inplanes, channels, stride), self._norm(channels))
             layer.append(carrier(self.inplanes, planes, stride, downsample, **self._inner))
             if context is not None:
                 layer[index].context = build_context(context, channels, stage)

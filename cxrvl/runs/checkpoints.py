@@ -1,7 +1,9 @@
 """When is a run's state written, and which weights does it leave behind?"""
 
+import logging
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -12,30 +14,46 @@ import torch
 from cxrvl.config.nearest import did_you_mean
 from cxrvl.errors import ConfigError, RunError, WeightsError
 from cxrvl.files import write_atomic
+from cxrvl.runs.origin import origin, refuse_foreign
+from cxrvl.runs.store import Run
+from cxrvl.tasks.base import Task
 
-RESUME, BEST, FINAL = "last.ckpt", "best.ckpt", "final.ckpt"
+log = logging.getLogger(__name__)
+
+RESUME, PREVIOUS, BEST, FINAL = "last.ckpt", "previous.ckpt", "best.ckpt", "final.ckpt"
+NEXT = ".next.ckpt.tmp"
 
 
 class CheckpointKeeper(pl.Callback):
     """Writes the resume point `last.ckpt`, the best weights `best.ckpt` and the final weights `final.ckpt`, atomically.
 
     The resume point is only ever taken between two optimiser steps inside an epoch: the one place from which
-    Lightning continues exactly (at an epoch's end it would skip the validation or the schedule).
+    Lightning continues exactly (at an epoch's end it would skip the validation or the schedule). The one before
+    stays as `previous.ckpt`, for the day the file system loses the last.
 
     Args:
         folder: of the checkpoints.
         monitor, mode: logged name that decides the best weights, and whether it should be max or min.
         every_seconds, every_steps: how often the resume point is written.
+        written_by: the run and its scientific config (`cxrvl.runs.origin.origin`), written into every checkpoint.
     """
 
     def __init__(
-        self, folder: Path, monitor: str, mode: str, every_seconds: float = 60.0, every_steps: int | None = None
+        self,
+        folder: Path,
+        monitor: str,
+        mode: str,
+        every_seconds: float = 60.0,
+        every_steps: int | None = None,
+        written_by: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder, self.monitor, self.mode = folder, monitor, mode
         self.every_seconds, self.every_steps = every_seconds, every_steps
+        self.written_by = written_by
         self.best: float | None = None
         self.best_epoch: int | None = None
         self._written = time.monotonic()
+        self._last_is_broken = False
 
     def state_dict(self) -> dict[str, Any]:
         """Return what decides the best weights so far."""
@@ -45,13 +63,16 @@ class CheckpointKeeper(pl.Callback):
         """Take up what decided the best weights so far."""
         self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take note where this training continues from."""
+        self._last_is_broken = trainer.ckpt_path is not None and Path(trainer.ckpt_path).name == PREVIOUS
+        self._written = time.monotonic()
+
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write the resume point when it is due."""
-        last_of_epoch = batch_idx + 1 >= trainer.num_training_batches
-        mid_accumulation = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
-        if last_of_epoch or mid_accumulation:
+        if not self.may_save(trainer, batch_idx):
             return
         due = time.monotonic() - self._written >= self.every_seconds
         if self.every_steps and trainer.global_step % self.every_steps == 0:
@@ -59,8 +80,37 @@ class CheckpointKeeper(pl.Callback):
         if trainer.world_size > 1:
             due = bool(trainer.strategy.broadcast(due))
         if due:
-            save_trainer(trainer, self.folder / RESUME)
-            self._written = time.monotonic()
+            self.save(trainer)
+
+    def may_save(self, trainer: pl.Trainer, batch_idx: int) -> bool:
+        """Return whether Lightning would continue exactly from a resume point written after this batch."""
+        last_of_epoch = batch_idx + 1 >= trainer.num_training_batches
+        mid_accumulation = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
+        return not last_of_epoch and not mid_accumulation and not _validates_next(trainer, batch_idx)
+
+    def save(self, trainer: pl.Trainer) -> None:
+        """Write the resume point now; every rank takes part, and `may_save` must allow it."""
+        state = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+        if trainer.is_global_zero:
+            state["written_by"] = self.written_by
+            self._replace_resume_point(state)
+        self._last_is_broken = False
+        trainer.strategy.barrier()
+        self._written = time.monotonic()
+
+    def _replace_resume_point(self, state: dict[str, Any]) -> None:
+        """Write the new resume point, then make the last one the previous one and the new one the last.
+
+        The older of the two goes first, so that no more than two lie on the disk; wherever this is cut short, one
+        whole resume point is left under one of the two names.
+        """
+        last, previous, new = (self.folder / name for name in (RESUME, PREVIOUS, NEXT))
+        (last if self._last_is_broken else previous).unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
+        write_atomic(new, lambda file: torch.save(state, file))
+        if last.is_file():
+            last.replace(previous)
+        new.replace(last)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the best weights when this validation is the best so far; the first of equals stays."""
@@ -75,6 +125,8 @@ class CheckpointKeeper(pl.Callback):
         better = not math.isnan(value) and (
             self.best is None or (value > self.best if self.mode == "max" else value < self.best)
         )
+        if trainer.world_size > 1:
+            better = bool(trainer.strategy.broadcast(better))
         if better:
             self.best, self.best_epoch = value, trainer.current_epoch
             self._save_weights(trainer, pl_module, BEST)
@@ -84,18 +136,23 @@ class CheckpointKeeper(pl.Callback):
         self._save_weights(trainer, pl_module, FINAL)
 
     def _save_weights(self, trainer: pl.Trainer, pl_module: pl.LightningModule, name: str) -> None:
+        weights = trainer.strategy.lightning_module_state_dict()  # collective: sharded weights are gathered here
         if trainer.is_global_zero:
-            state = {"state_dict": pl_module.state_dict(), "epoch": trainer.current_epoch, "step": trainer.global_step}
+            state = {
+                "state_dict": weights, "epoch": trainer.current_epoch, "step": trainer.global_step,
+                "written_by": self.written_by, "parts": pl_module.parts() if isinstance(pl_module, Task) else {},
+            }  # fmt: skip
             write_atomic(self.folder / name, lambda file: torch.save(state, file))
         trainer.strategy.barrier()
 
 
-def save_trainer(trainer: pl.Trainer, path: Path) -> None:
-    """Write the whole training state through a temporary file in the same folder."""
-    state = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
-    if trainer.is_global_zero:
-        write_atomic(path, lambda file: torch.save(state, file))
-    trainer.strategy.barrier()
+def _validates_next(trainer: pl.Trainer, batch_idx: int) -> bool:
+    """Return whether a validation within the epoch follows this batch: a resumed run would leave it out."""
+    every = trainer.val_check_batch
+    if every is None or every == float("inf"):
+        return False
+    counted = batch_idx if trainer.check_val_every_n_epoch else trainer.fit_loop.epoch_loop.total_batch_idx
+    return (counted + 1) % int(every) == 0
 
 
 def load_weights(path: Path) -> dict[str, Any]:
@@ -104,27 +161,47 @@ def load_weights(path: Path) -> dict[str, Any]:
     Raises:
         WeightsError: no such file, or not a checkpoint this project wrote.
     """
+    return _read(path)["state_dict"]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    state = read_content(path)
+    if not isinstance(state, dict) or "state_dict" not in state:
+        raise WeightsError(f"{path} is no checkpoint of cxrvl: it has no state_dict")
+    return state
+
+
+def read_content(path: Path) -> Any:
+    """Read a PyTorch file without executing anything in it.
+
+    Raises:
+        WeightsError: no such file, a damaged one, or one that holds more than tensors and plain values.
+    """
     if not path.is_file():
         raise WeightsError(f"there is no checkpoint {path}")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise WeightsError(f"{path} is no checkpoint, or holds more than weights, and is refused") from error
     except Exception as error:  # torch's reader has no one error for bytes it does not expect: OSError is one of them
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
         raise WeightsError(f"{path} cannot be read as a checkpoint, it may be cut short ({reason})") from error
-    if not isinstance(state, dict) or "state_dict" not in state:
-        raise WeightsError(f"{path} is no checkpoint of cxrvl: it has no state_dict")
-    return state["state_dict"]
 
 
-def load_into(task: torch.nn.Module, path: Path) -> None:
+def load_into(task: torch.nn.Module, path: Path, run: Run | None = None) -> None:
     """Load a checkpoint into a task, every key or none.
+
+    Args:
+        task: takes the weights.
+        path: of the checkpoint.
+        run: whose checkpoint it has to be; None accepts anyone's.
 
     Raises:
         WeightsError: keys or shapes differ, naming the first of each.
+        RunError: another run wrote the checkpoint, naming the config keys that differ.
     """
-    state = load_weights(path)
+    content = _read(path)
+    state, recorded = content["state_dict"], content.get("written_by")
     own = task.state_dict()
     missing = [k for k in own if k not in state]
     unexpected = [k for k in state if k not in own]
@@ -139,20 +216,38 @@ def load_into(task: torch.nn.Module, path: Path) -> None:
             f"{path} belongs to another model: {', '.join(parts)} of {len(own)} tensors; nothing was loaded. "
             "Compose the config of the run that wrote it"
         )
+    if run is not None and recorded is not None and recorded["run_id"] != run.run_id:
+        remedy = f"remove run {run.run_id} (cxrvl runs rm {run.run_id}) and train it again"
+        refuse_foreign(path, recorded, origin(run.run_id, run.config()), remedy)
     task.load_state_dict(state, strict=True)
 
 
-def resume_point(folder: Path) -> Path | None:
-    """Return the resume point of a run, if one was written and can be read.
+def resume_point(folder: Path, expected: Mapping[str, Any] | None = None) -> Path | None:
+    """Return the newest resume point of a run that can be read, if one was written; a broken one is told of.
+
+    Args:
+        folder: of the checkpoints.
+        expected: what the resume point must have been written by (`cxrvl.runs.origin.origin`).
 
     Raises:
-        RunError: the file is there but broken (a disk fault: it is written atomically).
+        RunError: what was written is broken (a disk fault: it is written atomically), or by another config.
     """
-    path = folder / RESUME
-    if not path.is_file():
-        return None
-    try:
-        load_weights(path)
-    except WeightsError as error:
-        raise RunError(f"{error}; remove it to start this run afresh") from error
-    return path
+    written = [folder / name for name in (RESUME, PREVIOUS) if (folder / name).is_file()]
+    broken: list[str] = []
+    for path in written:
+        try:
+            content = _read(path)
+        except WeightsError as error:
+            broken.append(str(error))
+            continue
+        if expected is not None:
+            refuse_foreign(path, content.get("written_by"), expected, "remove it to start this run afresh")
+        if broken:
+            log.warning("%s; continuing from the resume point before it, %s", broken[0], path.name)
+        elif path.name == PREVIOUS:
+            log.warning("there is no %s (killed while it was written); continuing from %s", folder / RESUME, path.name)
+        return path
+    if broken:
+        both = f", and {PREVIOUS} beside it is broken too; remove both" if len(broken) > 1 else "; remove it"
+        raise RunError(f"{broken[0]}{both} to start this run afresh")
+    return None

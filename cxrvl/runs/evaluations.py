@@ -1,10 +1,10 @@
 """Which evaluations does a config ask of a run, and which of them are already on disk?"""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cxrvl.config.dotted import dotted
 from cxrvl.errors import RunError
 from cxrvl.runs.identity import ENGINE_KEYS, digest, fingerprint
 from cxrvl.runs.store import Run
@@ -77,12 +77,4 @@ def _trained(config: dict[str, Any]) -> dict[str, Any]:
     """Return what was trained as dotted keys; where weights and work lay does not matter once it is done."""
     sections = {section: config.get(section) for section in TRAINED_SECTIONS}
     sections["trainer"] = {k: v for k, v in config["trainer"].items() if k not in ENGINE_KEYS["trainer"]}
-    return {key: value for key, value in _dotted(sections, "") if key.rpartition(".")[2] != "weights"}
-
-
-def _dotted(node: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, dict) and value:
-            yield from _dotted(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+    return {key: value for key, value in dotted(sections) if key.rpartition(".")[2] != "weights"}

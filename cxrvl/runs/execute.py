@@ -1,20 +1,23 @@
 """How is a run computed: exactly once, from where it stopped, or not at all when it is done?"""
 
 import logging
-import os
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrvl.errors import ConfigError
-from cxrvl.files import write_json, write_yaml
+from cxrvl.errors import ConfigError, RunError
+from cxrvl.runs import stopping
 from cxrvl.runs.evaluations import check_trained, planned
-from cxrvl.runs.identity import SCIENCE_VERSION, Identity, identify, study_table
+from cxrvl.runs.identity import Identity, identify, study_table
+from cxrvl.runs.making import make_upstream
+from cxrvl.runs.origin import origin
+from cxrvl.runs.place import Place, place
+from cxrvl.runs.ranks import run_ranks
+from cxrvl.runs.records import recorded
+from cxrvl.runs.start import starts_whole
 from cxrvl.runs.store import Run, RunStore
-from cxrvl.runs.upstream import weights_file
+from cxrvl.runs.upstream import has_started, missing_links
 
 log = logging.getLogger("cxrvl")
 
@@ -37,8 +40,9 @@ class Outcome:
 
 
 def is_done(run: Run, config: dict[str, Any]) -> bool:
-    """Return whether a run is trained and everything its config asks of it is evaluated."""
-    return run.state() == "done" and all(e.done() for e in planned(run, config))
+    """Return whether a run is trained, everything its config asks of it is evaluated, and its status record whole."""
+    status = run.status()
+    return status["state"] == "done" and not status.get("rebuilt") and all(e.done() for e in planned(run, config))
 
 
 def execute(config: dict[str, Any], overrides: Sequence[str] = ()) -> Outcome:
@@ -54,17 +58,63 @@ def execute(config: dict[str, Any], overrides: Sequence[str] = ()) -> Outcome:
         raise ConfigError(f"checkpoint.use is {config['checkpoint']['use']!r}; expected best or final")
     identity = identify(config)
     run = RunStore(Path(config["paths"]["runs"])).run(identity.run_id)
-    if not is_first_rank():
-        # Lightning started this process as a further rank of a run that rank 0 has claimed and records.
-        _compute(run, config)
-        return Outcome(run, True, ())
+    here = place()
+    if here.started_by == "parent":
+        from cxrvl.runs.rank import as_rank
+
+        raise SystemExit(as_rank(run, config, here, lambda: _compute(run, config)))
+    if not here.outside and is_done(run, config):  # a finished run needs no claim: it may lie on a read-only disk
+        return Outcome(run, False, ())
+    make_upstream(config)
+    if here.outside:
+        return _execute_outside(run, config, identity, overrides, here)
     with run.claim(wait=config["checkpoint"]["when_busy"] == "wait"):
         if is_done(run, config):
             return Outcome(run, False, ())
-        started = not (run.checkpoints / "final.ckpt").is_file()
-        with _recorded(run, config, identity, overrides):
+        return _execute_claimed(run, config, identity, overrides)
+
+
+def _execute_claimed(run: Run, config: dict[str, Any], identity: Identity, overrides: Sequence[str]) -> Outcome:
+    """Compute a run that this process holds: by itself, or in the processes that its config asks for."""
+    from cxrvl.runs.trainer import local_processes
+
+    started = not (run.checkpoints / "final.ckpt").is_file()
+    count = 1 if place().outside else local_processes(config)
+    with recorded(run, config, identity, overrides):
+        if count == 1:
             evaluated = _compute(run, config)
-        return Outcome(run, started, tuple(evaluated))
+        else:
+            evaluated = [e.name for e in planned(run, config) if not e.done()]
+            run_ranks(run, overrides, count, config["threads"])
+    return Outcome(run, started, tuple(evaluated))
+
+
+def _execute_outside(
+    run: Run, config: dict[str, Any], identity: Identity, overrides: Sequence[str], here: Place
+) -> Outcome:
+    """Compute a run as one of the ranks that srun or torchrun started: rank 0 claims and records it."""
+    from cxrvl.runs.meeting import Meeting, check_world
+
+    check_world(here, config)
+    _refuse_chain(run, config)
+    meeting = Meeting(here)
+    if here.rank > 0:
+        if meeting.told(run.run_id):
+            _compute(run, config)
+        raise SystemExit(0)
+    with run.claim(wait=config["checkpoint"]["when_busy"] == "wait"):
+        done = is_done(run, config)
+        meeting.tell(run.run_id, compute=not done)
+        return Outcome(run, False, ()) if done else _execute_claimed(run, config, identity, overrides)
+
+
+def _refuse_chain(run: Run, config: dict[str, Any]) -> None:
+    missing = [] if has_started(run) else missing_links(config)
+    if missing:
+        raise RunError(
+            f"run {run.run_id} starts from run {missing[0].run_id}, which is not there, and ranks that were started from "
+            f"outside make one run; make that one first: cxrvl train {' '.join(missing[0].overrides)}"
+        )
 
 
 def evaluate_run(run: Run, config: dict[str, Any]) -> dict[str, Any]:
@@ -75,8 +125,9 @@ def evaluate_run(run: Run, config: dict[str, Any]) -> dict[str, Any]:
         WeightsError: the checkpoint is not one of the config's model.
     """
     from cxrvl.runs.evaluate import predict_missing, update_metrics
-    from cxrvl.runs.trainer import build_data, build_task, build_trainer, quieten, set_up_process
+    from cxrvl.runs.trainer import alone, build_data, build_task, build_trainer, quieten, set_up_process
 
+    config = alone(config)
     check_trained(run, config)
     evaluations = planned(run, config)
     with run.claim():
@@ -93,8 +144,11 @@ def evaluate_run(run: Run, config: dict[str, Any]) -> dict[str, Any]:
 
 def _compute(run: Run, config: dict[str, Any]) -> list[str]:
     """Train if that is not finished, then predict what is missing. Torch is first needed here."""
-    from cxrvl.runs.checkpoints import FINAL, CheckpointKeeper, load_into, resume_point
+    from cxrvl.runs.checkpoints import FINAL, CheckpointKeeper, resume_point
     from cxrvl.runs.evaluate import check_splits, predict_missing, update_metrics
+    from cxrvl.runs.progress_callback import ProgressWriter
+    from cxrvl.runs.starting import start_from
+    from cxrvl.runs.stop_training import StopAtResumePoint
     from cxrvl.runs.trainer import (
         build_data,
         build_task,
@@ -102,34 +156,50 @@ def _compute(run: Run, config: dict[str, Any]) -> list[str]:
         quieten,
         refuse_split_batchnorm,
         set_up_process,
+        unsharded,
     )
+    from cxrvl.tracking.finish import begin, tracked
+    from cxrvl.tracking.pages import refresh_page
+    from cxrvl.tracking.taking import picture_callbacks
+    from cxrvl.tracking.throughput import Throughput
 
+    stopping.stop_if_requested()  # an import may have swallowed the exception
     quieten()
     set_up_process(config)
     data = build_data(config)
     data.use_table(study_table(config))
     trained = (run.checkpoints / FINAL).is_file()
-    resume = None if trained else resume_point(run.checkpoints)
+    written_by = origin(run.run_id, config)
+    resume = None if trained else resume_point(run.checkpoints, written_by)
     evaluations = planned(run, config)
     check_splits(study_table(config), evaluations)
-    task = build_task(config, pretrained=not (trained or resume))
-    if config["init_from"] is not None and not (trained or resume):
-        load_into(task, weights_file(config["init_from"], config["paths"]["runs"]))
+    task = build_task(config, pretrained=not (trained or resume or starts_whole(config)))
+    if not (trained or resume):
+        start_from(task, config)
     keeper = CheckpointKeeper(
         run.checkpoints, task.monitor, task.monitor_mode,
         every_seconds=config["checkpoint"]["every_seconds"], every_steps=config["checkpoint"]["every_steps"],
+        written_by=written_by,
     )  # fmt: skip
-    trainer = build_trainer(config, run.folder, [keeper])
+    progress = ProgressWriter(run.folder, task.monitor, task.monitor_mode)
+    callbacks = [
+        Throughput(), *picture_callbacks(config, run.folder), progress, keeper, StopAtResumePoint(keeper),
+    ]  # fmt: skip
+    trainer = build_trainer(config, run.folder, callbacks)
     refuse_split_batchnorm(trainer, task)
-    if not trained:
-        _rewind_history(trainer, resume)
-        log.info("training run %s%s", run.run_id, f", continued from {resume.name}" if resume else "")
-        trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
-    computed = predict_missing(task, data, trainer, evaluations, use_weights(run, config, task))
-    if trainer.is_global_zero:
-        update_metrics(run, evaluations)
+    with tracked(trainer.loggers, run.folder):
+        if not trained:
+            begin(trainer.loggers, _resume_step(resume))
+            log.info("training run %s%s", run.run_id, f", continued from {resume.name}" if resume else "")
+            trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
+            if trainer.interrupted:
+                raise KeyboardInterrupt
+            stopping.stop_if_requested()
+        task = unsharded(task, trainer, config)
+        computed = predict_missing(task, data, trainer, evaluations, use_weights(run, config, task))
+        if trainer.is_global_zero:
+            update_metrics(run, evaluations)
+            refresh_page(run.folder)
     return computed
 
 
@@ -138,63 +208,12 @@ def use_weights(run: Run, config: dict[str, Any], task: Any) -> str:
     from cxrvl.runs.checkpoints import BEST, FINAL, load_into
 
     use_best = config["checkpoint"]["use"] == "best" and (run.checkpoints / BEST).is_file()
-    load_into(task, run.checkpoints / (BEST if use_best else FINAL))
+    load_into(task, run.checkpoints / (BEST if use_best else FINAL), run)
     return "best" if use_best else "final"
 
 
-def _rewind_history(trainer: Any, resume: Path | None) -> None:
+def _resume_step(resume: Path | None) -> int:
+    """Return the optimiser step at which training begins or goes on."""
     import torch
 
-    step = torch.load(resume, map_location="cpu", weights_only=True)["global_step"] if resume else 0
-    trainer.loggers[0].rewind(step)
-
-
-@contextmanager
-def _recorded(run: Run, config: dict[str, Any], identity: Identity, overrides: Sequence[str]) -> Iterator[None]:
-    """Write what the run is and how it goes: config, environment, log, status."""
-    from cxrvl.runs.environment import environment
-
-    write_yaml(run.folder / "config.yaml", config)
-    write_yaml(run.folder / "overrides.yaml", list(overrides))
-    write_json(run.folder / "environment.json", environment())
-    details = {
-        "name": config["name"], "seed": config["seed"], "science_version": SCIENCE_VERSION,
-        "split_name": study_table(config).split_name, "split_sha256": study_table(config).split_sha256,
-        "fingerprint": identity.fingerprint,
-    }  # fmt: skip
-    handler = logging.FileHandler(run.folder / "train.log")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    loggers = [logging.getLogger(name) for name in ("cxrvl", "pytorch_lightning", "py.warnings")]
-    for logger in loggers:
-        logger.addHandler(handler)
-    log.setLevel(logging.INFO)
-    shown = logging.StreamHandler()  # what the data say is for the user's eyes too; a failure is told by the command
-    shown.setLevel(logging.WARNING)
-    logging.getLogger("cxrvl.data").addHandler(shown)
-    start, before = time.time(), float(run.status().get("seconds", 0.0))
-
-    def taken() -> float:
-        return round(before + time.time() - start, 1)
-
-    try:
-        with run.heartbeat(**details, started=start, seconds=before):
-            yield
-        run.set_status("done", **details, seconds=taken())
-    except (KeyboardInterrupt, SystemExit):
-        run.set_status("queued", **details, interrupted=True, seconds=taken())
-        log.warning("run %s was stopped; the same command continues it", run.run_id)
-        raise KeyboardInterrupt from None
-    except BaseException as error:
-        run.set_status("failed", **details, error=f"{type(error).__name__}: {error}", seconds=taken())
-        log.exception("run %s failed", run.run_id)
-        raise
-    finally:
-        for logger in loggers:
-            logger.removeHandler(handler)
-        logging.getLogger("cxrvl.data").removeHandler(shown)
-        handler.close()
-
-
-def is_first_rank() -> bool:
-    """Return whether this process leads its job; Lightning starts the other ranks with the same command."""
-    return all(int(os.environ.get(name, "0")) == 0 for name in ("LOCAL_RANK", "NODE_RANK"))
+    return torch.load(resume, map_location="cpu", weights_only=True)["global_step"] if resume else 0

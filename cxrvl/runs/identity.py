@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 from cxrvl.config.build import build
 from cxrvl.data.selection import select
 from cxrvl.data.studies import StudyTable
-from cxrvl.runs.upstream import file_digest, weights_identity
+from cxrvl.runs.chain import chain
+from cxrvl.runs.start import file_digest, read_start, start_identity
+from cxrvl.runs.store import RunStore
 
 SCIENCE_VERSION = 1
 """Raised by hand whenever code changes what a config computes; old runs then no longer count as done."""
@@ -24,7 +27,8 @@ ENGINE_KEYS = {
 }  # fmt: skip
 """What says where and on what to compute. Every key not listed here counts as science."""
 
-SOURCE_LOCATION_KEYS = {"root"}
+SOURCE_LOCATION_KEYS = {"root", "shareable"}
+"""What a source says about where its files lie and who may see them, neither of which changes a number."""
 SCIENCE_SECTIONS = ("data", "model", "task", "trainer", "callbacks", "init_from", "seed", "threads")
 ID_LENGTH = 16
 
@@ -40,6 +44,10 @@ class Identity:
 
 def science(config: dict) -> dict[str, Any]:
     """Return the part of a resolved config that determines the result."""
+    return _science(config, _upstream_id(config))
+
+
+def _science(config: dict, upstream: str | None) -> dict[str, Any]:
     parts: dict[str, Any] = {key: config.get(key) for key in SCIENCE_SECTIONS}
     for section, engine in ENGINE_KEYS.items():
         parts[section] = {k: v for k, v in (parts[section] or {}).items() if k not in engine}
@@ -50,8 +58,30 @@ def science(config: dict) -> dict[str, Any]:
     if isinstance(parts["data"].get("source"), dict):
         parts["data"]["source"] = _without_location(parts["data"]["source"])
     parts["model"] = _with_weights_content(parts["model"])
-    parts["init_from"] = weights_identity(config.get("init_from"), config["paths"]["runs"])
+    start = read_start(config)
+    parts["init_from"] = None if start is None else start_identity(start, upstream)
     return parts
+
+
+def _upstream_id(config: dict) -> str | None:
+    """Return the id of the run a config starts from, known before that run exists; None where there is none."""
+    links = chain(config)
+    first = read_start(links[-1].config if links else config)
+    found = None
+    if first is not None and first.run_id is not None:
+        found = _whole_id(first.run_id, config)
+    for link in reversed(links):
+        found = _identify(link.config, found).run_id
+    return found
+
+
+def _whole_id(named: str, config: dict) -> str:
+    """Return a run's whole id; a whole one needs no such run to be there."""
+    return named if re.fullmatch(f"[0-9a-f]{{{ID_LENGTH}}}", named) else _store(config).find(named).run_id
+
+
+def _store(config: dict) -> RunStore:
+    return RunStore(Path(config["paths"]["runs"]))
 
 
 def _without_location(source: Any) -> Any:
@@ -107,7 +137,15 @@ def fingerprint(config: dict) -> dict[str, Any]:
 
 
 def identify(config: dict) -> Identity:
-    """Return the identity of the run a resolved config describes."""
-    parts, prints = science(config), fingerprint(config)
+    """Return the identity of the run a resolved config describes.
+
+    Raises:
+        ConfigError: a chain of `init_from` that cannot be, such as one that comes back to itself.
+    """
+    return _identify(config, _upstream_id(config))
+
+
+def _identify(config: dict, upstream: str | None) -> Identity:
+    parts, prints = _science(config, upstream), fingerprint(config)
     whole = {"science": parts, "fingerprint": prints, "science_version": SCIENCE_VERSION}
     return Identity(digest(whole)[:ID_LENGTH], parts, prints)

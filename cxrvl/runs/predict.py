@@ -73,7 +73,7 @@ class Predictor:
         self.task = build_task(config, pretrained=False).eval()
         best = run.checkpoints / BEST
         use_best = config["checkpoint"]["use"] == "best" and best.is_file()
-        load_into(self.task, best if use_best else run.checkpoints / FINAL)
+        load_into(self.task, best if use_best else run.checkpoints / FINAL, run)
         self.precision = precision_of(config)
         self.precision.convert_module(self.task)
 

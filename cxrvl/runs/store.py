@@ -1,13 +1,10 @@
 """Which runs are there, in which state, and who may compute one now?"""
 
-import errno
-import fcntl
 import os
 import shutil
 import socket
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +12,10 @@ from typing import Any
 
 from cxrvl.errors import RunError
 from cxrvl.files import read_json, read_yaml, write_json
+from cxrvl.runs.claims import claimed, held
+from cxrvl.runs.rebuild import rebuilt
 
 STATES = ("queued", "running", "done", "failed")
-HEARTBEAT_SECONDS = 15.0
-WAIT_POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -49,17 +46,26 @@ class Run:
     def status(self) -> dict[str, Any]:
         """Return the status record; a run never asked for is reported as missing.
 
-        A record that says running while nobody holds the lock was killed: it is reported as queued with
-        `interrupted: true`, since the next request continues it.
+        A record that says running while no living process holds the run is one of a process that was killed: it is
+        reported as queued with `interrupted: true`, since the next request continues it. A damaged record is made
+        anew from what lies in the folder, marked `rebuilt: true`; nothing is written.
         """
-        if not self.exists():
-            return {"state": "missing"}
-        status = read_json(self.folder / "status.json")
-        if not isinstance(status, dict) or status.get("state") not in STATES:
-            raise RunError(f"{self.folder / 'status.json'} is damaged (it names no state); remove it")
+        status = self.recorded()
+        if status is None:
+            return rebuilt(self.folder, self.busy())
         if status["state"] == "running" and not self.busy():
             return {**status, "state": "queued", "interrupted": True}
         return status
+
+    def recorded(self) -> dict[str, Any] | None:
+        """Return the status record as it was written, None where it is damaged."""
+        try:
+            status = read_json(self.folder / "status.json")
+        except (FileNotFoundError, NotADirectoryError):
+            return {"state": "missing"}
+        except RunError:
+            return None
+        return status if isinstance(status, dict) and status.get("state") in STATES else None
 
     def state(self) -> str:
         """Return queued, running, done, failed or missing."""
@@ -82,68 +88,34 @@ class Run:
         write_json(self.folder / "status.json", {"state": state, **beat, **details})
 
     def busy(self) -> bool:
-        """Return whether a living process holds this run."""
-        path = self.folder / ".lock"
-        if not path.exists():
-            return False
-        with path.open("ab") as file:
-            try:
-                _lock(file.fileno(), path)
-            except BlockingIOError:
-                return True
-        return False
+        """Return whether a living process, on this machine or another, holds this run."""
+        return held(self.folder)
 
     @contextmanager
     def claim(self, wait: bool = True) -> Iterator[None]:
-        """Hold this run for this process; the system drops the claim when the process dies.
+        """Hold this run for this process, on whichever machine; the claim ends with the process.
 
         Args:
             wait: wait for the holder to finish, else leave at once.
 
         Raises:
-            RunError: another process computes this run and `wait` is false.
+            RunError: another process computes this run and `wait` is false, or the folder cannot be written.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / ".lock"
-        with path.open("ab") as file:
-            told = False
-            while True:
-                try:
-                    _lock(file.fileno(), path)
-                    break
-                except BlockingIOError:
-                    who = path.read_text() or "another process"
-                    if not wait:
-                        raise RunError(
-                            f"run {self.run_id} is being computed by {who}; wait for it, or ask again with "
-                            "checkpoint.when_busy=wait"
-                        ) from None
-                    if not told:
-                        print(f"run {self.run_id} is being computed by {who}; waiting for it", flush=True)
-                        told = True
-                    time.sleep(WAIT_POLL_SECONDS)
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
-            file.flush()
+        with claimed(self.folder, self.run_id, wait):
+            self._sweep()
             yield
+
+    def _sweep(self) -> None:
+        """Remove what a killed process was writing when it died."""
+        for folder in (self.folder, self.checkpoints, self.predictions):
+            for path in folder.glob(".*.tmp"):
+                path.unlink(missing_ok=True)
 
     @contextmanager
     def heartbeat(self, **details: Any) -> Iterator[None]:
-        """Mark the run as running and renew the record's time stamp until the block ends."""
-        stop = threading.Event()
+        """Mark the run as running; that it lives is shown by the claim, which has to be held."""
         self.set_status("running", **details)
-
-        def beat() -> None:
-            while not stop.wait(HEARTBEAT_SECONDS):
-                self.set_status("running", **details)
-
-        thread = threading.Thread(target=beat, daemon=True, name="heartbeat")
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
+        yield
 
 
 @dataclass(frozen=True)
@@ -156,23 +128,31 @@ class RunStore:
         """Return the run of this id, whether or not it exists yet."""
         return Run(self.root / run_id)
 
+    def ids(self) -> list[str]:
+        """Return the names of all folders that may be runs; none of them is opened."""
+        try:
+            with os.scandir(self.root) as entries:
+                return [e.name for e in entries if not e.name.startswith(".") and e.is_dir()]
+        except FileNotFoundError:
+            return []
+
     def __iter__(self) -> Iterator[Run]:
-        """Yield every run in the store, oldest first."""
-        if not self.root.is_dir():
-            return
-        runs = [Run(p) for p in self.root.iterdir() if p.is_dir() and (p / "status.json").is_file()]
-        yield from sorted(runs, key=lambda r: (r.folder / "overrides.yaml").stat().st_mtime if
-                          (r.folder / "overrides.yaml").exists() else 0.0)  # fmt: skip
+        """Yield every run in the store, the one asked for longest ago first."""
+        runs = [self.run(name) for name in self.ids()]
+        yield from sorted((r for r in runs if r.exists()), key=lambda r: (asked_at(r.folder), r.run_id))
 
     def find(self, prefix: str) -> Run:
-        """Return the one run whose id begins with `prefix`.
+        """Return the one run whose id begins with `prefix`; a whole id opens no other run.
 
         Raises:
             RunError: no run, or several, match.
         """
         if not prefix or os.sep in prefix or prefix.startswith("."):
             raise RunError(f"{prefix!r} is no run id; `cxrvl runs ls` lists them")
-        matches = [run for run in self if run.run_id.startswith(prefix)]
+        whole = self.run(prefix)
+        if whole.exists():
+            return whole
+        matches = [run for run in map(self.run, sorted(self.ids())) if run.run_id.startswith(prefix) and run.exists()]
         if not matches:
             raise RunError(f"no run '{prefix}' in {self.root}; `cxrvl runs ls` lists what is there")
         if len(matches) > 1:
@@ -185,20 +165,22 @@ class RunStore:
         """Delete a run's folder.
 
         Raises:
-            RunError: a living process computes it.
+            RunError: a living process computes it, or the folder cannot be written.
         """
         if run.busy():
             raise RunError(f"run {run.run_id} is being computed; stop that process first")
-        shutil.rmtree(run.folder)
+        with claimed(run.folder, run.run_id, wait=False, beat=False):
+            shutil.rmtree(run.folder)
 
 
-def _lock(descriptor: int, path: Path) -> None:
-    """Take an exclusive lock or raise BlockingIOError at once."""
+def asked_at(folder: Path) -> float:
+    """Return when a run was last asked for: its config is written anew then."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.ENOLCK, errno.ENOTSUP):
-            raise RunError(
-                f"the file system of {path.parent} cannot lock files; set paths.runs to one that can"
-            ) from error
-        raise
+        return (folder / "config.yaml").stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def shown_state(status: Mapping[str, Any]) -> str:
+    """Return a status record's state in one word: interrupted for what was begun, stopped and will be continued."""
+    return "interrupted" if status.get("interrupted") and status["state"] == "queued" else str(status["state"])

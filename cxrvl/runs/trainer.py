@@ -9,24 +9,35 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 from pytorch_lightning.plugins.precision import Precision
+from pytorch_lightning.strategies import Strategy
 from torch import nn
 
 from cxrvl.config.build import build
+from cxrvl.config.devices import device_count
 from cxrvl.data.modules.base import CXRDataModule
 from cxrvl.errors import ConfigError
-from cxrvl.runs.history import HistoryLogger
+from cxrvl.runs.place import place
 from cxrvl.tasks.base import Task
+from cxrvl.tracking.loggers import build_loggers
 
 
 def quieten() -> None:
     """Silence what Lightning tells every user at every start and no one can act upon."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*custom batch sampler.*",
         ".*does not have many workers.*",
         ".*smaller than the logging interval.*",
         ".*isinstance.treespec.*",
+        ".*recommended to use .self.log.*sync_dist=True.*",
     ):
         warnings.filterwarnings("ignore", message)
 
@@ -64,12 +75,14 @@ def _unweighted(node: Any) -> Any:
 
 
 def build_trainer(config: dict, folder: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """Build the trainer of a run.
+    """Build the trainer of a run, for this process as one of those that compute it; it never starts another.
 
     Raises:
-        ConfigError: settings Lightning does not accept.
+        ConfigError: settings Lightning does not accept, or several processes asked of one that is alone.
     """
     settings = dict(config["trainer"])
+    environment = cluster_environment()
+    settings["strategy"] = _strategy(settings["strategy"])
     settings["enable_progress_bar"] = settings["enable_progress_bar"] and sys.stderr.isatty()
     # warn: on a GPU a few operators (bilinear upsampling backward) have no deterministic form yet.
     settings["deterministic"] = "warn" if settings["deterministic"] else False
@@ -77,17 +90,68 @@ def build_trainer(config: dict, folder: Path, callbacks: list[pl.Callback]) -> p
         return pl.Trainer(
             **settings,
             callbacks=[*callbacks, *(build(c) for c in config["callbacks"].values())],
-            logger=[HistoryLogger(folder), *(build(c) for c in config["logger"].values())],
+            logger=build_loggers(config, folder),
             default_root_dir=folder,
             enable_checkpointing=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
             benchmark=False,
+            plugins=[environment],
             sync_batchnorm=_several_gpus(settings),
         )
     except (ValueError, TypeError, pl.utilities.exceptions.MisconfigurationException) as error:
         raise ConfigError(f"Lightning refuses the trainer settings: {str(error).splitlines()[0]}") from error
+
+
+def cluster_environment() -> ClusterEnvironment:
+    """Return what tells Lightning this process's rank; Slurm's jobs are requeued by their launcher, not by Lightning."""
+    started_by = place().started_by
+    if started_by == "slurm":
+        return SLURMEnvironment(auto_requeue=False)
+    return LightningEnvironment() if started_by == "nobody" else TorchElasticEnvironment()
+
+
+def _strategy(name: str) -> str | Strategy:
+    """Return how processes share the training; one alone shares nothing."""
+    if place().world == 1:
+        return "auto"
+    if name == "fsdp":
+        from cxrvl.runs.sharding import ShardedStrategy
+
+        return ShardedStrategy()
+    return name
+
+
+def local_processes(config: dict) -> int:
+    """Return how many processes compute a run on this machine.
+
+    Raises:
+        ConfigError: several nodes, whose processes only srun or torchrun can start.
+    """
+    settings = config["trainer"]
+    count = device_count(settings["devices"])
+    if count == 0:
+        count = max(1, torch.cuda.device_count()) if settings["accelerator"] in ("auto", "gpu", "cuda") else 1
+    if settings["num_nodes"] > 1 and not place().outside:
+        raise ConfigError(
+            f"trainer.num_nodes={settings['num_nodes']}: this process cannot start ranks on other machines; start one per "
+            f"device with srun (srun --ntasks-per-node={count} cxrvl train ...) or torchrun"
+        )
+    return count
+
+
+def alone(config: dict) -> dict:
+    """Return a config for this process alone, on one device: evaluations need no more, and do not depend on it."""
+    one = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+    return {**config, "trainer": {**config["trainer"], **one}}
+
+
+def unsharded(task: Task, trainer: pl.Trainer, config: dict) -> Task:
+    """Return a task that takes whole weights: another one where training has cut this one's among the processes."""
+    from cxrvl.runs.sharding import ShardedStrategy
+
+    return build_task(config, pretrained=False) if isinstance(trainer.strategy, ShardedStrategy) else task
 
 
 def precision_of(config: dict) -> Precision:
@@ -98,7 +162,7 @@ def precision_of(config: dict) -> Precision:
 
 def _several_gpus(settings: dict[str, Any]) -> bool:
     """Synchronise BatchNorm wherever it can be: it has no CPU form, see `refuse_split_batchnorm`."""
-    return settings["accelerator"] != "cpu" and torch.cuda.is_available()
+    return place().world > 1 and settings["accelerator"] != "cpu" and torch.cuda.is_available()
 
 
 def refuse_split_batchnorm(trainer: pl.Trainer, model: nn.Module) -> None:
@@ -110,5 +174,6 @@ def refuse_split_batchnorm(trainer: pl.Trainer, model: nn.Module) -> None:
     has_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
     if trainer.world_size > 1 and has_norm and trainer.strategy.root_device.type == "cpu":
         raise ConfigError(
-            f"trainer.devices={trainer.num_devices} on CPU would split the BatchNorm batch; set trainer.devices=1 and threads"
+            f"trainer.devices={trainer.num_devices} on CPU would split the BatchNorm batch, which is synchronised on GPUs "
+            "alone; set trainer.devices=1 and threads, or another norm (+model.backbone.norm=group for a ResNet)"
         )

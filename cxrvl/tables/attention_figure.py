@@ -9,7 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrvl.errors import DataError
-from cxrvl.tables.attention import Box, checked_maps, coverage, mass_in_boxes, oracle_group, sharpest_group
+from cxrvl.evaluation.attention import (
+    BOX_COLOUR,
+    COLOURS,
+    Box,
+    above_uniform,
+    checked_maps,
+    coverage,
+    mass_in_boxes,
+    oracle_group,
+    sharpest_group,
+)
 from cxrvl.tables.canvas import INK, Sheet, save
 from cxrvl.tables.cells import NOTHING, SYNTHETIC
 
@@ -17,11 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
-COLOURS = {"K": "#FF7F2A", "Q": "#4CC3FF"}
-BOX_COLOUR = "#F0E442"
 GREY = "#555555"
-_FLAT = 1e-3
-"""A map whose peak exceeds the uniform level by less than this share of it is flat: drawn without colour."""
 _CELL, _THUMB, _PER_LINE = 1.3, 0.78, 8
 _SCALE = "Yellow: ground-truth box. Colour: attention above the uniform level, each map up to its own maximum."
 
@@ -207,9 +213,7 @@ def _image(axes: "Axes", example: Example, thin: bool = False) -> None:
 
 def _overlay(axes: "Axes", example: Example, attention: NDArray[np.float64], side: str, thin: bool = False) -> None:
     _image(axes, example, thin)
-    uniform = 1 / attention.size
-    peak = float(attention.max()) - uniform
-    strength = np.clip(attention - uniform, 0, None) / peak if peak > uniform * _FLAT else np.zeros_like(attention)
+    strength = above_uniform(attention)
     axes.imshow(
         strength, cmap=_fade(side), vmin=0, vmax=1, extent=(0, 1, 1, 0), aspect=example.aspect, interpolation="bilinear"
     )

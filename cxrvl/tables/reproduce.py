@@ -1,19 +1,21 @@
 """What of a table is missing, and how does it get from its configs to its numbers?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cxrvl.config.compose import compose_config, config_dir, hydra_session, resolved
 from cxrvl.config.nearest import did_you_mean
-from cxrvl.data.preparation import default_workers
 from cxrvl.errors import ConfigError
 from cxrvl.runs.evaluations import Evaluation, planned
 from cxrvl.runs.execute import is_done
 from cxrvl.runs.identity import identify
-from cxrvl.runs.pool import Failure, Job, run_jobs
 from cxrvl.runs.store import Run, RunStore
+from cxrvl.sweeps import launching
+from cxrvl.sweeps.ended import Ended
+from cxrvl.sweeps.jobs import Job, job_of, with_links
+from cxrvl.sweeps.local import LocalEngine
 from cxrvl.tables.collect import Key, RunFiles
 from cxrvl.tables.spec import LineSpec, TableSpec
 
@@ -36,7 +38,7 @@ class Wanted:
 
     def job(self) -> Job:
         """The process that computes it."""
-        return Job(f"{self.row} seed {self.seed}", self.overrides)
+        return job_of(f"{self.row} seed {self.seed}", self.overrides, self.config, self.run.run_id)
 
 
 def table_spec(name: str) -> TableSpec:
@@ -69,21 +71,17 @@ def wanted(spec: TableSpec, line: LineSpec, overrides: Sequence[str] = ()) -> li
     return found
 
 
-def slots_for(jobs: Sequence[Wanted]) -> int:
-    """Return how many jobs fit side by side: by threads on a CPU, one where there is a GPU to share."""
-    if Path("/dev/nvidiactl").exists():
-        return 1
-    return max(1, default_workers() // max(job.config["threads"] for job in jobs))
+def compute(spec: TableSpec, runs: Sequence[Wanted], slots: int | None = None) -> list[Ended]:
+    """Compute the runs that are missing, side by side; those that failed before are tried again.
 
+    Args:
+        slots: jobs side by side where no GPU is used; None = cores / threads of a job.
 
-def compute(
-    jobs: Sequence[Wanted], slots: int | None = None, on_change: Callable[[list[str], int], None] | None = None
-) -> list[Failure]:
-    """Compute the runs given, side by side; returns those that failed."""
-    if not jobs:
-        return []
-    options = {"on_change": on_change} if on_change else {}
-    return run_jobs([job.job() for job in jobs], slots or slots_for(jobs), **options)
+    Returns:
+        The jobs that failed.
+    """
+    jobs = with_links([item.job() for item in runs], sweep=spec.name)
+    return launching.compute(jobs, LocalEngine(slots=slots), retry_failed=True)
 
 
 def files_of(line: LineSpec, runs: Sequence[Wanted]) -> dict[Key, RunFiles]:

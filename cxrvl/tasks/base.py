@@ -23,9 +23,17 @@ def step_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
     return int.from_bytes(digest[:8], "little") >> 1
 
 
+def device_count() -> int:
+    """Return how many devices compute a step together."""
+    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+
+
 @dataclass
 class StepOutput:
     """What a task's step returns.
+
+    While training on several devices, `loss` and `logs` are to be such that their averages over the devices are those
+    of the whole batch: see `Task.over_devices`.
 
     Attributes:
         loss: scalar to minimise.
@@ -38,6 +46,16 @@ class StepOutput:
     batch_size: int
     logs: dict[str, Tensor] = field(default_factory=dict)
     outputs: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class Scored:
+    """One validation batch: study-table row of its first image, number of items, logged means, outputs."""
+
+    first: int
+    size: int
+    logs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
 
 
 class Task(pl.LightningModule):
@@ -76,9 +94,14 @@ class Task(pl.LightningModule):
         self.plateau: ReduceLROnPlateau | None = None
         self.drops = 0
         self._plateau_state: dict[str, Any] | None = None
-        self._seen: list[dict[str, Tensor]] = []
+        self._seen: list[Scored] = []
 
     # What a subclass writes.
+
+    @classmethod
+    def parts(cls) -> dict[str, str]:
+        """Return the parts whose weights other runs may start from, or be given: name -> prefix in the state dict."""
+        return {}
 
     def step(self, batch: Batch, stage: str) -> StepOutput:
         """Compute one batch; `stage` is train or val."""
@@ -97,24 +120,30 @@ class Task(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Run and log one training step."""
         out = self.step(batch, "train")
-        self._log("train", out)
+        # Every device has an equal share of the batch, so averages over the devices are those of one device.
+        self.log_dict(_named("train", out), batch_size=out.batch_size, on_step=True, on_epoch=False, sync_dist=True)
         return out.loss
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed by place, not by history: a resumed run draws what an uninterrupted one would have drawn."""
         torch.manual_seed(step_seed(self.seed, self.current_epoch, batch_idx, self.global_rank))
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Run and log one validation step, keeping what the metrics need."""
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Run one validation step, keeping what the metrics need; callbacks are shown the same on the CPU."""
         out = self.step(batch, "val")
-        self._log("val", out)
-        self._seen.append({name: value.detach().cpu() for name, value in out.outputs.items()})
+        outputs = {name: value.detach().cpu() for name, value in out.outputs.items()}
+        logs = {name: value.cpu() for name, value in _named("val", out).items()}
+        self._seen.append(Scored(int(batch["index"][0]), out.batch_size, logs, outputs))
+        return outputs
 
     def on_validation_epoch_end(self) -> None:
-        """Log the metrics of the whole validation split."""
+        """Log the means and metrics of the whole validation split, the same for any number of devices."""
         seen, self._seen = self._gathered(), []
         if seen:
-            outputs = {name: torch.cat([part[name] for part in seen]) for name in seen[0]}
+            count = sum(part.size for part in seen)
+            sums = {name: sum(part.logs[name] * part.size for part in seen) for name in seen[0].logs}
+            self.log_dict({name: total / count for name, total in sums.items()})
+            outputs = {name: torch.cat([part.outputs[name] for part in seen]) for name in seen[0].outputs}
             self._check_finite(outputs)
             metrics = {f"val/{k}": torch.tensor(v) for k, v in self.validation_metrics(outputs).items()}
             self.log_dict(metrics, prog_bar=True)
@@ -156,7 +185,8 @@ class Task(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the plateau schedule, as plain values."""
+        """Save the plateau schedule, as plain values, and which parts the weights have."""
+        checkpoint["parts"] = self.parts()
         if self.plateau is not None:
             checkpoint["plateau"] = {"schedule": self.plateau.state_dict(), "drops": self.drops}
 
@@ -177,31 +207,43 @@ class Task(pl.LightningModule):
         flat = [p for p in trainable if p.ndim < 2]
         return [{"params": [p for p in trainable if p.ndim >= 2]}, {"params": flat, "weight_decay": 0.0}]
 
-    def _log(self, stage: str, out: StepOutput) -> None:
-        training = stage == "train"
-        values = {f"{stage}/loss": out.loss.detach()} | {f"{stage}/{k}": v.detach() for k, v in out.logs.items()}
-        self.log_dict(
-            values, batch_size=out.batch_size, on_step=training, on_epoch=not training, sync_dist=not training,
-            prog_bar=False,
-        )  # fmt: skip
-
     def _check_finite(self, outputs: dict[str, Tensor]) -> None:
-        """Refuse to go on once the network answers NaN; targets may hold NaN, which says not stated.
+        """Refuse outputs that are no numbers before metrics are made of them.
 
         Raises:
             RunError: as said.
         """
         for name, values in outputs.items():
-            if name != "targets" and values.is_floating_point() and bool(values.isnan().any()):
+            if name != "targets" and not values.isfinite().all():  # a target may be unknown
                 raise RunError(
-                    f"validation {name} are NaN in epoch {self.current_epoch}: the training has diverged. Lower the "
-                    f"learning rate, clip gradients, or use another trainer.precision than {self.trainer.precision}"
+                    f"epoch {self.current_epoch}: validation {name} of run in {self.trainer.default_root_dir} are not finite: "
+                    "training has diverged; lower task.optimizer.lr, or set trainer.gradient_clip_val"
                 )
 
-    def _gathered(self) -> list[dict[str, Tensor]]:
-        """Return the validation outputs of all devices; their sizes may differ."""
-        if self.trainer.world_size == 1:
+    def over_devices(self, mean: Tensor, terms: Tensor) -> Tensor:
+        """Scale a mean over this device's terms so that the devices' average is the mean over all their terms.
+
+        Args:
+            mean: scalar.
+            terms: how many terms it is a mean over, scalar; they differ where some targets are unknown.
+        """
+        devices = device_count()
+        if devices == 1:
+            return mean
+        own = terms.detach().to(mean.dtype)
+        total = own.clone()
+        torch.distributed.all_reduce(total)
+        return mean * own * devices / total.clamp(min=1.0)
+
+    def _gathered(self) -> list[Scored]:
+        """Return the validation batches of all devices, in the order of one device, without those repeated."""
+        if device_count() == 1:
             return self._seen
-        parts: list[Any] = [None] * self.trainer.world_size
+        parts: list[Any] = [None] * device_count()
         torch.distributed.all_gather_object(parts, self._seen)
-        return [batch for part in parts for batch in part]
+        in_turn = [scored for turn in zip(*parts, strict=True) for scored in turn]
+        return list({scored.first: scored for scored in in_turn}.values())
+
+
+def _named(stage: str, out: StepOutput) -> dict[str, Tensor]:
+    return {f"{stage}/loss": out.loss.detach()} | {f"{stage}/{k}": v.detach() for k, v in out.logs.items()}

@@ -7,8 +7,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from cxrvl.evaluation.statistics.auroc import auroc
+from cxrvl.losses.multilabel import MultilabelLoss
 from cxrvl.models.orthogonality import OrthogonalityCollector, Reduction, Scope
-from cxrvl.tasks.base import Batch, StepOutput, Task
+from cxrvl.tasks.base import Batch, StepOutput, Task, device_count
 
 
 class Classification(Task):
@@ -47,13 +48,20 @@ class Classification(Task):
         self.orthogonality = orthogonality
         self.collector = OrthogonalityCollector(model, orthogonality_scope, orthogonality_reduction)
 
+    @classmethod
+    def parts(cls) -> dict[str, str]:
+        """Return the parts: `encoder`, the network up to its feature map, and `head`, which belongs to the labels."""
+        return {"encoder": "model.backbone.", "head": "model.head."}
+
     def step(self, batch: Batch, stage: str) -> StepOutput:
         """Compute loss and logits of one batch."""
         logits = self.model(batch["image"]).logits.float()
         loss = self.loss(logits, batch["target"])
+        if stage == "train" and isinstance(self.loss, MultilabelLoss):
+            loss = self.over_devices(loss, self.loss.terms(batch["target"]))
         logs = {}
         if self.collector.modules:
-            term = self.collector()
+            term = self.collector(over_devices=stage == "train" and device_count() > 1)
             logs["orthogonality"] = term
             # The release adds the term while training only, so its validation loss is the task's alone.
             loss = loss + self.orthogonality * term if stage == "train" and self.orthogonality else loss

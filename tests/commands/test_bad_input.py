@@ -242,7 +242,7 @@ def test_a_config_that_cannot_be_used(refused, data, tmp_path, override, words):
         ("data.transforms.evaluate.steps.0.size=16", ["data.transforms return (16, 16) px", "data.input_size is 32"]),
         ("init_from={file: nowhere.ckpt}", ["init_from.file: there is no file nowhere.ckpt"]),
         ("init_from={run: abc}", ["no run 'abc'"]),
-        ("init_from={path: abc}", ["init_from is", "{run: <run id>} or {file: <path>}"]),
+        ("init_from={path: abc}", ["init_from is", "{run: <overrides or run id>}"]),
         ("checkpoint.use=last", ["checkpoint.use is 'last'", "best or final"]),
     ],
 )
@@ -339,9 +339,10 @@ def test_a_swapped_checkpoint(call, refused, data, run):
     assert "evaluated now: findings" in call("train", *data.overrides).out
 
 
-def test_a_truncated_resume_point(call, refused, data, run):
-    last = run / "checkpoints" / "last.ckpt"
-    last.write_bytes(last.read_bytes()[:5000])
+def test_a_truncated_resume_point(call, refused, data, run, caplog):
+    last, previous = run / "checkpoints" / "last.ckpt", run / "checkpoints" / "previous.ckpt"
+    whole = last.read_bytes()
+    last.write_bytes(whole[:5000])
     assert "nothing to compute" in call("train", *data.overrides).out, "a finished run needs none"
     for name in ("final.ckpt", "best.ckpt"):
         (run / "checkpoints" / name).unlink()
@@ -352,8 +353,13 @@ def test_a_truncated_resume_point(call, refused, data, run):
     assert "last.ckpt" in message
     assert "it may be cut short" in message
     assert "remove it to start this run afresh" in message
-    last.unlink()
+    previous.write_bytes(whole[:5000])
+    assert "previous.ckpt beside it is broken too; remove both" in refused("train", *data.overrides)
+    previous.write_bytes(whole)
     assert "is done" in call("train", *data.overrides).out
+    told = "continuing from the resume point before it, previous.ckpt"
+    assert told in caplog.text
+    assert told in (run / "train.log").read_text()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no file size limits there")

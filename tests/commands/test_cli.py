@@ -2,10 +2,10 @@
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 
@@ -128,39 +128,20 @@ def test_prepare_twice_reads_once(call, tmp_path):
     assert {p: p.stat().st_mtime_ns for p in store.iterdir()} == times
 
 
-@pytest.mark.slow
-def test_a_sweep_runs_every_job_in_its_own_process(cli):
-    out = cli("train", "-m", *QUICK, "seed=0,1")
-    assert "2 job(s), all checked" in out
-    assert out.count("is done") == 2
-    assert states(cli.runs) == ["done", "done"]
-
-
-@pytest.mark.slow
-def test_a_failing_job_does_not_stop_the_others(call, tmp_path, monkeypatch):
-    def here(command, check):
-        """Run a job in this process; what a process of its own adds is tested above."""
-        assert command[:3] == [sys.executable, "-m", "cxrvl.cli"]
-        return subprocess.CompletedProcess(command, call(*command[3:]).code)
-
-    monkeypatch.setattr("cxrvl.runs.multirun.subprocess", SimpleNamespace(run=here))
-    result = call("train", "-m", *QUICK, "data.batch_size=1000,8")
-    assert result.code == 2
-    assert "error: 1 job(s) failed: " in result.err
-    assert "data.batch_size=1000" in result.err
-    assert states(tmp_path / "runs") == ["done", "failed"]
-
-
 def test_a_sweep_with_a_bad_job_starts_none(refused, tmp_path):
     assert "no option 'resnet81'" in refused("train", "-m", *QUICK, "model=resnet18,resnet81")
     assert "empty sweep: seed" in refused("train", "-m", *QUICK, "seed=range(0,0)")
+    assert "did you mean 'base_width'" in refused("train", "-m", *QUICK, "+model.backbone.width=3", "seed=0,1")
+    assert "retry_failed is 'maybe'" in refused("train", "-m", *QUICK, "retry_failed=maybe")
+    assert "is for sweeps: add -m" in refused("train", *QUICK, "retry_failed=true")
     assert list(tmp_path.iterdir()) == []
 
 
 def sweep_of(call, monkeypatch, *arguments):
     """What Hydra would be handed, without training."""
     given = []
-    monkeypatch.setattr("cxrvl.runs.multirun.run_hydra", given.append)
+    monkeypatch.setattr("cxrvl.sweeps.multirun.multirun", lambda overrides, retry_failed: given.append(overrides))
+    monkeypatch.setenv("CXRVL_SWEEP", "")  # restored after the test
     result = call("train", "-m", *arguments)
     assert result.code == 0, result
     return result.out, given[0]
@@ -173,9 +154,11 @@ def test_a_table_is_a_sweep_over_its_rows_and_seeds(call, monkeypatch):
     assert f"experiment={','.join(f'phantom/{row}' for row in rows)}" in given
     assert "seed=0,1,2" in given
     assert "trainer.max_epochs=1" in given
-    assert given[0] == "-m"
+    assert os.environ["CXRVL_SWEEP"] == "phantom"
     assert not any(argument.startswith("table=") for argument in given)
     assert "4 job(s)" in sweep_of(call, monkeypatch, "table=phantom/acm", "seed=7")[0]
+    given = sweep_of(call, monkeypatch, *QUICK, "retry_failed=true", "seed=0,1")[1]
+    assert given == [*QUICK, "seed=0,1", "hydra.launcher.retry_failed=true"]
 
 
 def test_an_unknown_table_is_named(refused):

@@ -11,13 +11,10 @@ import torch
 from PIL import Image
 
 from cxrvl.config.compose import compose_config, hydra_session, resolved
-from cxrvl.errors import ConfigError, WeightsError
-from cxrvl.files import write_yaml
 from cxrvl.runs import identity
 from cxrvl.runs.evaluations import planned
 from cxrvl.runs.identity import digest, identify, science
 from cxrvl.runs.store import RunStore
-from cxrvl.runs.upstream import weights_file
 
 PHANTOM = ("experiment=phantom/acm", "data.source.images=60", "data.store.size=32")
 
@@ -61,6 +58,9 @@ def phantom():
         "name=other",
         "checkpoint.every_seconds=1",
         "checkpoint.use=final",
+        "data.source.shareable=false",
+        "tracking.pictures_every=1",
+        "tracking.pictures=2",
         "evaluation=none",
         "evaluation.findings.bootstrap=7",
     ],
@@ -219,25 +219,6 @@ def test_weights_count_by_content_not_by_place(tmp_path, phantom):
         override = f"init_from={{file: {path}}}" if key == "init_from" else f"++model.backbone.weights={path}"
         assert identify(config_of(*PHANTOM, override)).run_id == first
         assert identified(tmp_path / "a.ckpt", 2.0, key) != first
-
-
-def test_weights_of_a_run_that_is_not_done_are_refused(tmp_path):
-    RunStore(tmp_path).run("abc").set_status("queued")
-    with pytest.raises(WeightsError, match="run abc is queued, it has no weights yet"):
-        identify(config_of(*PHANTOM, f"paths.runs={tmp_path}", "init_from={run: abc}"))
-    with pytest.raises(ConfigError, match=r"expected \{run: <run id>\} or \{file: <path>\}"):
-        identify(config_of(*PHANTOM, "init_from={run: abc, file: x}"))
-
-
-@pytest.mark.parametrize(("use", "file"), [("best", "best.ckpt"), ("final", "final.ckpt")])
-def test_a_run_starts_from_the_weights_another_was_judged_by(tmp_path, use, file):
-    run = RunStore(tmp_path).run("abc")
-    run.set_status("done")
-    write_yaml(run.folder / "config.yaml", {"checkpoint": {"use": use}})
-    run.checkpoints.mkdir()
-    for name in ("best.ckpt", "final.ckpt"):
-        (run.checkpoints / name).touch()
-    assert weights_file({"run": "abc"}, str(tmp_path)) == run.checkpoints / file
 
 
 def test_science_is_plain_and_holds_no_path(tmp_path):

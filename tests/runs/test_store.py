@@ -1,10 +1,12 @@
 import multiprocessing
+import os
+import signal
 import time
 
 import pytest
 
 from cxrvl.errors import RunError
-from cxrvl.runs.store import Run, RunStore
+from cxrvl.runs.store import Run, RunStore, shown_state
 
 
 def hold(folder, seconds, ready):
@@ -77,3 +79,61 @@ def test_runs_are_found_by_their_first_digits(tmp_path):
         store.find("../ab")
     store.remove(store.find("abd"))
     assert [run.run_id for run in store] == ["abc1"]
+
+
+def test_a_whole_id_opens_no_other_run(tmp_path, monkeypatch):
+    store = RunStore(tmp_path)
+    for name in ("abc1", "abc2", "abd"):
+        store.run(name).set_status("done")
+    asked = []
+    monkeypatch.setattr(Run, "exists", lambda run: asked.append(run.run_id) or True)
+    assert store.find("abc2").run_id == "abc2"
+    assert asked == ["abc2"]
+
+
+def test_runs_come_in_the_order_they_were_asked_for(tmp_path):
+    store = RunStore(tmp_path)
+    for age, name in enumerate(("c", "a", "b")):
+        store.run(name).set_status("done")
+        (tmp_path / name / "config.yaml").write_text("{}")
+        os.utime(tmp_path / name / "config.yaml", (1000 - age,) * 2)
+    (tmp_path / ".index").mkdir()
+    (tmp_path / "no run").mkdir()
+    (tmp_path / "a file").touch()
+    assert [run.run_id for run in store] == ["b", "a", "c"]
+
+
+def test_what_a_killed_process_was_writing_is_removed_by_the_next(tmp_path):
+    run = Run(tmp_path / "abc")
+    left = [run.folder / ".status.json.x.tmp", run.checkpoints / ".last.ckpt.x.tmp", run.predictions / ".a.x.tmp"]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    with run.claim():
+        assert not any(path.exists() for path in left)
+
+
+def test_states_in_one_word():
+    assert shown_state({"state": "queued", "interrupted": True}) == "interrupted"
+    assert shown_state({"state": "queued"}) == "queued"
+    assert shown_state({"state": "done", "interrupted": True}) == "done"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no file size limits there")
+def test_a_full_disk_leaves_the_status_record_as_it_was(tmp_path):
+    import resource
+
+    run = Run(tmp_path / "abc")
+    run.set_status("queued", name="x")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as error:
+            run.set_status("running", name="x")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert error.value.filename == str(run.folder / "status.json")
+    assert run.state() == "queued"
+    assert [path.name for path in run.folder.iterdir()] == ["status.json"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from matplotlib.image import imread
 
 from cxrvl.errors import DataError
-from cxrvl.tables.attention import checked_maps, coverage, entropy, mass_in_boxes, oracle_group, sharpest_group
+from cxrvl.evaluation.attention import checked_maps, coverage, entropy, mass_in_boxes, oracle_group, sharpest_group
 from cxrvl.tables.attention_figure import attention_figure, attention_sheet
 
 corner = st.floats(min_value=0, max_value=1)

@@ -18,6 +18,7 @@ from cxrvl.data.selection import select
 from cxrvl.data.sources.base import Source
 from cxrvl.data.studies import StudyTable
 from cxrvl.data.transforms import Pipeline, to_float
+from cxrvl.data.worker_signals import obey_parent_only
 from cxrvl.errors import ConfigError, DataError
 
 Batch = dict[str, Any]
@@ -179,6 +180,7 @@ class CXRDataModule(pl.LightningDataModule):
             "num_workers": self.num_workers,
             "pin_memory": self.pin_memory,
             "persistent_workers": self.num_workers > 0,
+            "worker_init_fn": obey_parent_only,
         }
 
     def _place(self) -> tuple[int, int]:
@@ -206,14 +208,17 @@ class CXRDataModule(pl.LightningDataModule):
         return self._train_loader.state_dict() if self._train_loader is not None else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue inside an epoch: the next training loader starts there."""
-        self._place_in_epoch = state_dict or None
+        """Continue inside an epoch: the training loader starts there, whether or not a schedule has asked for it."""
+        if self._train_loader is not None and state_dict:
+            self._train_loader.load_state_dict(state_dict)
+        else:
+            self._place_in_epoch = state_dict or None
 
     def split_dataloader(self, *splits: str) -> DataLoader:
-        """Return every image of some splits exactly once over all devices, in order."""
+        """Return every image of some splits, once over all devices but for the last batch; see `WholeSplit`."""
         rank, world = self._place()
         rows = np.concatenate([self.rows(split) for split in splits])
-        batches = WholeSplit(rows[rank::world], self.evaluation_batch_size)
+        batches = WholeSplit(rows, self.evaluation_batch_size, rank, world)
         generator = torch.Generator().manual_seed(0)
         return DataLoader(self.dataset(), batch_sampler=batches, generator=generator, **self._loader_options())
 

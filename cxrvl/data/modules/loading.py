@@ -1,5 +1,6 @@
 """In which order are training batches read, and how does a killed run find its place again?"""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from cxrvl.config.devices import check_cut
 from cxrvl.errors import ConfigError
 
 
@@ -38,11 +40,7 @@ class TrainOrder:
         accumulate: int = 1,
         drop_last: bool = True,
     ) -> None:
-        if batch_size < 1 or batch_size % (world * accumulate):
-            raise ConfigError(
-                f"data.batch_size={batch_size} is the global batch; it cannot be cut evenly into {world} device(s) x "
-                f"{accumulate} accumulated part(s). Choose devices and trainer.accumulate_grad_batches that divide it"
-            )
+        check_cut(batch_size, world, accumulate)
         if len(rows) < batch_size and drop_last:
             raise ConfigError(
                 f"the training split holds {len(rows)} images, fewer than one global batch of {batch_size}; "
@@ -84,22 +82,29 @@ class TrainOrder:
 
 
 class WholeSplit:
-    """Batches of given rows in order, none left out.
+    """Batches of given rows in order, none left out; devices take turns in taking a batch.
+
+    A batch holds the same rows for any number of devices, so what is computed from it is the same to the last bit.
+    Every device has as many batches, since devices wait for one another: one without a batch in the last round
+    repeats the last batch of all, and whoever gathers keeps one of them.
 
     Args:
         rows: study-table rows, (n,) int64.
         batch_size: rows of a batch; the last may be smaller.
+        rank, world: which of how many devices.
     """
 
-    def __init__(self, rows: np.ndarray, batch_size: int) -> None:
-        self.rows, self.batch_size = rows, batch_size
+    def __init__(self, rows: np.ndarray, batch_size: int, rank: int = 0, world: int = 1) -> None:
+        self.rows, self.batch_size, self.rank, self.world = rows, batch_size, rank, world
+        self.batches = -(-len(rows) // batch_size)
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
+        return -(-self.batches // self.world)
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield the rows of each batch."""
-        for start in range(0, len(self.rows), self.batch_size):
+        for turn in range(len(self)):
+            start = min(turn * self.world + self.rank, self.batches - 1) * self.batch_size
             yield self.rows[start : start + self.batch_size].tolist()
 
 
@@ -111,13 +116,17 @@ class ResumableLoader(DataLoader):
         super().__init__(dataset, batch_sampler=order, generator=torch.Generator().manual_seed(0), **options)
         self.order = order
         self.handed_out = 0
+        self.seconds_waited = 0.0
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        """Yield the batches, counting what was handed out, whatever workers have fetched ahead."""
+        """Yield the batches, counting what was handed out, whatever workers have fetched ahead, and what it took."""
         self.handed_out = self.order.start
+        asked = time.perf_counter()
         for batch in super().__iter__():
+            self.seconds_waited += time.perf_counter() - asked
             self.handed_out += 1
             yield batch
+            asked = time.perf_counter()
 
     def state_dict(self) -> dict[str, int]:
         """Return the place inside the epoch."""

@@ -13,9 +13,13 @@ from cxrvl.errors import DataError
 
 @runtime_checkable
 class Source(Protocol):
-    """A data set. Instances are picklable, constructors only keep config values; the work is in the methods."""
+    """A data set. Instances are picklable, constructors only keep config values; the work is in the methods.
+
+    shareable: whether its images, report text and patient keys may leave the machine, see `cxrvl.tracking.sharing`.
+    """
 
     name: str
+    shareable: bool
 
     def table(self) -> StudyTable:
         """Read and check the study table; DataError where it cannot be used."""
@@ -34,12 +38,21 @@ class FileSource:
     """Base of data sets whose image keys are files below one root: PNG, JPEG or DICOM, told apart by content.
 
     root: folder of the data set, a tilde is expanded; name: goes into the column `dataset`;
-    intensity, window: which integer range becomes [0, 1], and whether DICOM windows count, see `ReadOptions`.
+    intensity, window: which integer range becomes [0, 1], and whether DICOM windows count, see `ReadOptions`;
+    shareable: see `Source`.
     """
 
-    def __init__(self, root: str | Path, name: str, intensity: Intensity = "auto", window: Window = "file") -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        name: str,
+        intensity: Intensity = "auto",
+        window: Window = "file",
+        shareable: bool = False,
+    ) -> None:
         self.root = Path(root).expanduser()
         self.name = name
+        self.shareable = shareable
         self.options = ReadOptions(intensity, window)
 
     def read(self, image_key: str) -> np.ndarray:

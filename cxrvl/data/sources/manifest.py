@@ -37,6 +37,7 @@ class Manifest(FileSource):
     merge_rows: several rows per image (one per finding or reader): an image has a finding if any of its rows has it.
     subset: keep the rows whose image is on disk, and note how many, instead of refusing absent files.
     intensity, window: see `cxrvl.data.read_options.ReadOptions`; window: ignore where a data set's are wrong.
+    shareable: see `cxrvl.data.sources.base.Source`.
     """
 
     def __init__(
@@ -55,8 +56,9 @@ class Manifest(FileSource):
         subset: bool = False,
         intensity: Intensity = "auto",
         window: Window = "file",
+        shareable: bool = False,
     ) -> None:
-        super().__init__(root, name, intensity, window)
+        super().__init__(root, name, intensity, window, shareable)
         self.file = file
         self.columns = columns
         self.labels = labels

@@ -59,7 +59,7 @@ class NIH14(FileSource):
     views: keep only these view positions ("PA", "AP"); None = both.
     boxes: read BBox_List_2017.csv (984 boxes of 8 findings; those among `labels` are kept).
     subset: keep the rows whose image is on disk, and note how many, instead of refusing absent files.
-    intensity: see `cxrvl.data.read_options.ReadOptions`; name: the column `dataset`.
+    intensity: see `cxrvl.data.read_options.ReadOptions`; name: the column `dataset`; shareable: see `Source`.
     """
 
     def __init__(
@@ -78,8 +78,9 @@ class NIH14(FileSource):
         subset: bool = False,
         intensity: Intensity = "auto",
         name: str = "nih14",
+        shareable: bool = False,
     ) -> None:
-        super().__init__(root, name, intensity)
+        super().__init__(root, name, intensity, shareable=shareable)
         self.split = split
         # A bare 2017 on the command line or in YAML is a number.
         self.labels_version = str(labels_version)

@@ -36,6 +36,7 @@ class PhantomSource:
         prevalence: share of images with each finding, for all or per finding, in [0, 0.6]; about 0.2 if None.
         severity: lowest and highest severity in (0, 1]; 0.05 is barely visible.
         hospitals: "mixed", "shift" (test patients in B, all others in A), "A" or "B".
+        shareable: see `Source`; nobody's images, so the YAML of this source says true.
     """
 
     name = "phantom"
@@ -50,6 +51,7 @@ class PhantomSource:
         prevalence: float | Mapping[str, float] | None = None,
         severity: tuple[float, float] = (0.1, 1.0),
         hospitals: str = "mixed",
+        shareable: bool = False,
     ) -> None:
         self.images = images
         self.seed = seed
@@ -59,6 +61,7 @@ class PhantomSource:
         self.prevalence = prevalence
         self.severity = severity
         self.hospitals = hospitals
+        self.shareable = shareable
 
     def options(self) -> CohortOptions:
         """Check the options; ConfigError names the one that cannot be right."""

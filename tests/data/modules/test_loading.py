@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxrvl.data.modules.loading import ResumableLoader, TrainOrder
+from cxrvl.data.modules.loading import ResumableLoader, TrainOrder, WholeSplit
 from cxrvl.errors import ConfigError
 
 ROWS = np.arange(100, 203)
@@ -83,3 +83,16 @@ def test_a_loader_continues_inside_an_epoch(workers):
     continued.load_state_dict(stopped.state_dict())
     assert list(continued) == batches[2:]
     assert len(list(continued)) == len(batches)
+
+
+@given(rows=st.integers(1, 40), size=st.integers(1, 9), world=st.integers(1, 5))
+@settings(deadline=None)
+def test_devices_take_turns_with_the_batches_of_one_device(rows, size, world):
+    """Batches are never cut, every device has as many, and only the last one may be repeated."""
+    whole = list(WholeSplit(np.arange(rows), size))
+    shares = [list(WholeSplit(np.arange(rows), size, rank, world)) for rank in range(world)]
+    assert {len(share) for share in shares} == {len(WholeSplit(np.arange(rows), size, 0, world))}
+    in_turn = [batch for turn in zip(*shares, strict=True) for batch in turn]
+    assert in_turn[: len(whole)] == whole
+    assert all(batch == whole[-1] for batch in in_turn[len(whole) :])
+    assert len(in_turn) - len(whole) < world

@@ -9,6 +9,11 @@ from cxrvl.errors import DataError
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in [0, 1] of the shown image's width and height."""
+COLOURS = {"K": "#FF7F2A", "Q": "#4CC3FF"}
+"""In which colours the two sides of a comparison are drawn, in every picture of the project."""
+BOX_COLOUR = "#F0E442"
+_FLAT = 1e-3
+"""A map whose peak exceeds the uniform level by less than this share of it is flat: drawn without colour."""
 
 
 def checked_maps(maps: NDArray[np.floating], name: str) -> NDArray[np.float64]:
@@ -25,6 +30,13 @@ def checked_maps(maps: NDArray[np.floating], name: str) -> NDArray[np.float64]:
     if (total == 0).any():
         raise DataError(f"{name}: a map is 0 everywhere; expected attention after the softmax")
     return values / total
+
+
+def above_uniform(attention: NDArray[np.floating]) -> NDArray[np.floating]:
+    """How strongly to colour each place of a map (h, w): attention above the uniform level, up to its own maximum."""
+    uniform = 1 / attention.size
+    peak = float(attention.max()) - uniform
+    return np.clip(attention - uniform, 0, None) / peak if peak > uniform * _FLAT else np.zeros_like(attention)
 
 
 def coverage(boxes: Sequence[Box], height: int, width: int) -> NDArray[np.float64]:

@@ -1,0 +1,161 @@
+"""What does an abbreviation stand for, and how is a phrase abbreviated? A table of radiology's own, with its ambiguities."""
+
+import csv
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import NamedTuple
+
+from cxrvl.data.reports.edits import Edit
+
+TRUNCATION, AMBIGUOUS = "truncation", "ambiguous"
+_NEVER_LAST = ("versus", "with", "without", "status post", "rule out", "consistent with")
+
+
+class Abbreviation(NamedTuple):
+    """One row of the table.
+
+    kind: anatomy, finding, device, procedure, clinical; truncation: a word cut short, one only with its full stop;
+    ambiguous: several meanings, told apart by the beginnings of words in `context`.
+    """
+
+    short: str
+    long: str
+    kind: str
+    context: tuple[str, ...]
+
+
+@cache
+def table() -> tuple[Abbreviation, ...]:
+    """Return all rows of abbreviations.csv."""
+    text = files("cxrvl.data.reports").joinpath("abbreviations.csv").read_text(encoding="utf-8")
+    return tuple(
+        Abbreviation(r["short"], r["long"], r["kind"], tuple(w.lower() for w in r["context"].split(";") if w))
+        for r in csv.DictReader(text.splitlines())
+    )
+
+
+def expansions(text: str) -> list[Edit]:
+    """Return where `text` has abbreviations and what they stand for.
+
+    An ambiguous one is expanded only where words of its sentence speak for one meaning alone; else it is left as it is.
+    """
+    found: list[Edit] = []
+    cut = -1  # where an abbreviation's own full stop ended: no sentence begins behind it
+    for match in _short_pattern().finditer(text):
+        written, end = match[0], match.end()
+        short = _key(written)
+        rows = (
+            _by_short().get(short)
+            or _by_short().get(short[0].lower() + short[1:])
+            or _by_short().get(short.lower(), ())
+        )
+        long = _meaning(rows, text, match.start(), end)
+        if long is None:
+            continue
+        begins = _sentence_begins(text, match.start(), cut)
+        dotted = written.endswith(".") and not short.endswith(".")
+        stop = dotted and long not in _NEVER_LAST and _sentence_ends(text, end, rows[0].kind == TRUNCATION)
+        cut = end if dotted and not stop else -1
+        found.append(Edit(match.start(), end - stop, long[0].upper() + long[1:] if begins else long, "expand"))
+    return found
+
+
+def contractions(text: str, kinds: tuple[str, ...] | None = None) -> list[list[Edit]]:
+    """Return where `text` has phrases with an abbreviation: for each place, all ways to write it.
+
+    Only abbreviations with one meaning are written, so that `expansions` gives the phrase back.
+    """
+    places = []
+    for match in _long_pattern().finditer(text):
+        rows = [row for row in _by_long()[match[0].lower()] if kinds is None or row.kind in kinds]
+        last = text[match.end() : match.end() + 1] in (".", "")  # a stop of its own would be read as the sentence's
+        shorts = [
+            row.short + ("." if row.kind == TRUNCATION else "") for row in rows if row.kind != TRUNCATION or not last
+        ]
+        if shorts:
+            capital = match[0][0].isupper()
+            shorts = [short[0].upper() + short[1:] if capital and short[0].islower() else short for short in shorts]
+            places.append([Edit(match.start(), match.end(), short, "abbreviate") for short in shorts])
+    return places
+
+
+def _meaning(rows: tuple[Abbreviation, ...], text: str, start: int, end: int) -> str | None:
+    if not rows:
+        return None
+    if rows[0].kind != AMBIGUOUS:
+        return rows[0].long
+    from_, to = _sentence(text, start, end)
+    around = f"{text[from_:start]} {text[end:to]}".lower()
+    words = re.findall(r"[a-z:]+", around)
+    votes = [sum(any(word.startswith(stem) for word in words) for stem in row.context) for row in rows]
+    best = max(votes)
+    if best == 0 or votes.count(best) > 1:
+        return None
+    return rows[votes.index(best)].long
+
+
+def _sentence(text: str, start: int, end: int) -> tuple[int, int]:
+    before = max(text.rfind(". ", 0, start), text.rfind("\n", 0, start))
+    after = [place for place in (text.find(". ", end), text.find("\n", end)) if place >= 0]
+    return before + 1, min(after, default=len(text))
+
+
+def _sentence_ends(text: str, end: int, truncation: bool) -> bool:
+    """Whether the full stop before `end` ends a sentence too.
+
+    It does at the end of the text and before a capital; behind a word cut short, which has a stop of its own, only if
+    the capital begins no abbreviation.
+    """
+    rest = text[end:].lstrip()
+    if not rest or rest[0] == "\n" or text[end : end + 1] == "\n":
+        return True
+    if not text[end].isspace() or not (rest[0].isupper() or rest[0].isdigit()):
+        return False
+    return not truncation or (rest[1:2].islower() and re.split(r"[\s.,;]", rest, maxsplit=1)[0] not in _by_short())
+
+
+def _sentence_begins(text: str, start: int, cut: int) -> bool:
+    before = text[:start].rstrip()
+    return not before or (before[-1] in ".!?:\n" and len(before) != cut)
+
+
+def _key(written: str) -> str:
+    return " ".join(written.replace(".", " ").split()) if "." in written else " ".join(written.split())
+
+
+@cache
+def _by_short() -> Mapping[str, tuple[Abbreviation, ...]]:
+    groups: dict[str, list[Abbreviation]] = {}
+    for row in table():
+        groups.setdefault(_key(row.short), []).append(row)
+    return {short: tuple(rows) for short, rows in groups.items()}
+
+
+@cache
+def _by_long() -> Mapping[str, tuple[Abbreviation, ...]]:
+    groups: dict[str, list[Abbreviation]] = {}
+    for row in table():
+        if row.kind != AMBIGUOUS:
+            groups.setdefault(row.long.lower(), []).append(row)
+    return {long: tuple(rows) for long, rows in groups.items()}
+
+
+@cache
+def _short_pattern() -> re.Pattern[str]:
+    """Every abbreviation as written; a full stop may follow, and must where a word is only cut short."""
+    forms = []
+    for short in sorted({row.short for row in table()}, key=len, reverse=True):
+        cut = any(row.kind == TRUNCATION for row in table() if row.short == short)
+        words = r"\.?\s".join(re.escape(word) for word in short.removesuffix(".").split())
+        initial = f"[{words[0].upper()}{words[0]}]{words[1:]}" if words[0].islower() else words
+        body = f"(?i:{words})" if cut else initial
+        forms.append(body + (r"\." if cut else r"\.?" if short.isalpha() and short.islower() else ""))
+    return re.compile(rf"(?<![\w/.-])(?:{'|'.join(forms)})(?![\w/-])(?<![.\s]\s)")
+
+
+@cache
+def _long_pattern() -> re.Pattern[str]:
+    forms = sorted(_by_long(), key=len, reverse=True)
+    return re.compile(rf"(?i)(?<![\w/-])(?:{'|'.join(re.escape(form) for form in forms)})(?![\w/-])")

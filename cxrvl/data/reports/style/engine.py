@@ -1,0 +1,66 @@
+"""Which rewritings are there, and how are several applied with one seed?"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from cxrvl.config.nearest import did_you_mean
+from cxrvl.data.reports.edits import Change, Styled
+from cxrvl.data.reports.style import abbreviating, noise, structure, wording
+from cxrvl.errors import ConfigError
+
+Style = Callable[[str, np.random.Generator, float], Styled]
+
+STYLES: Mapping[str, Style] = {
+    "expand": abbreviating.expand,
+    "abbreviate": abbreviating.abbreviate,
+    "synonyms": wording.synonyms,
+    "negations": wording.negations,
+    "shuffle": structure.shuffle,
+    "merge": structure.merge,
+    "split": structure.split,
+    "anatomy": structure.anatomy,
+    "omit": structure.omit,
+    "typing_errors": noise.typing_errors,
+    "case": noise.case,
+    "punctuation": noise.punctuation,
+}
+"""All rewritings by name. `anatomy` and `omit` leave things out; all others keep every statement of the report."""
+
+KEEPING = tuple(name for name in STYLES if name not in ("anatomy", "omit"))
+"""Those that keep every statement."""
+
+
+def check_styles(strengths: Mapping[str, float]) -> None:
+    """Refuse unknown names and strengths outside [0, 1]; ConfigError names the nearest."""
+    for name, strength in strengths.items():
+        if name not in STYLES:
+            raise ConfigError(f"unknown report style '{name}'{did_you_mean(name, list(STYLES))}")
+        if not 0 <= strength <= 1:
+            raise ConfigError(f"strength of report style '{name}' is {strength}; expected 0 (never) to 1 (everywhere)")
+
+
+def style_generator(seed: int, epoch: int, key: str, name: str) -> np.random.Generator:
+    """Return the random numbers of one style of one report: a pure hash of seed, epoch, report and style."""
+    word = hashlib.sha256(f"{seed}\0{epoch}\0{key}\0{name}".encode()).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(word[:16], "little")))
+
+
+def apply(text: str, strengths: Mapping[str, float], *, seed: int, key: str, epoch: int = 0) -> Styled:
+    """Rewrite a text by several styles, in the order given.
+
+    Args:
+        strengths: style -> how much of what it could change it changes, in [0, 1].
+        seed, epoch, key: the same give the same text, whatever was rewritten before; key names the report.
+
+    Returns:
+        The text; `changes` of the last style lie at their places, those of earlier ones at the places they had then.
+    """
+    check_styles(strengths)
+    changes: list[Change] = []
+    for name, strength in strengths.items():
+        styled = STYLES[name](text, style_generator(seed, epoch, key, name), strength)
+        text = styled.text
+        changes += styled.changes
+    return Styled(text, tuple(changes))

@@ -1,0 +1,137 @@
+"""How do the weights another model was left with, or some parts of them, enter a new one? To the last key, or not at all."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from cxrvl.config.nearest import did_you_mean
+from cxrvl.errors import ConfigError, WeightsError
+from cxrvl.models.weights import as_state, fit_stem, read_state
+from cxrvl.runs.checkpoints import read_content
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights to start from.
+
+    Attributes:
+        origin: what to call them in a message.
+        state: tensors by name.
+        parts: part name -> prefix in `state`; None where the file does not say: parts are then prefixes themselves.
+        stems: key in `state` -> it is a convolution over RGB, summed over its channels for a grey network.
+        remedy: what to do when they do not fit.
+    """
+
+    origin: str
+    state: dict[str, Tensor]
+    parts: Mapping[str, str] | None
+    stems: frozenset[str] = field(default_factory=frozenset)
+    remedy: str = "choose the architecture and options the weights were made with"
+
+
+def read_weights(path: Path) -> Weights:
+    """Read a checkpoint of cxrvl, a .safetensors file, or a PyTorch file with a state dict.
+
+    Raises:
+        WeightsError: no such file, a damaged one, or one that holds more than weights.
+    """
+    if path.suffix == ".safetensors":
+        return Weights(str(path), read_state(path), None)
+    content = read_content(path)
+    parts = None
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        parts = content.get("parts") or None
+        content = content["state_dict"]
+    return Weights(str(path), as_state(content, str(path)), parts)
+
+
+def take(model: nn.Module, own_parts: Mapping[str, str], weights: Weights, parts: Mapping[str, str] | None) -> None:
+    """Load weights into a model, every key of what is selected on both sides; the rest stays as it is.
+
+    Args:
+        model: takes the weights.
+        own_parts: its part names -> prefixes in its state dict.
+        weights: what to load.
+        parts: parts of the model -> parts of the weights; None = everything.
+
+    Raises:
+        ConfigError: an unknown part, naming the nearest, or parts that overlap.
+        WeightsError: keys or shapes differ, naming the first of each; nothing has been loaded then.
+    """
+    own = model.state_dict()
+    if parts is None:
+        pairs, what = [("", "")], "the whole model"
+    else:
+        pairs = [
+            (prefix_of(mine, own_parts, "this task"), _their_prefix(weights, theirs)) for mine, theirs in parts.items()
+        ]
+        what = ", ".join(mine if mine == theirs else f"{mine} from {theirs}" for mine, theirs in parts.items())
+        _refuse_overlap(pairs, list(parts))
+    chosen: dict[str, Tensor] = {}
+    for mine, theirs in pairs:
+        chosen |= _fitted(own, mine, weights, theirs, what)
+    model.load_state_dict({**own, **chosen}, strict=True)
+
+
+def prefix_of(name: str, parts: Mapping[str, str], whose: str) -> str:
+    """Return the prefix of a part.
+
+    Raises:
+        ConfigError: no such part, with the nearest one.
+    """
+    if name not in parts:
+        raise ConfigError(f"init_from.parts: {whose} has no part '{name}'{did_you_mean(name, parts)}")
+    return parts[name]
+
+
+def _their_prefix(weights: Weights, name: str) -> str:
+    """Return the prefix of a part; in a file that names no parts, the name is a prefix up to a dot."""
+    if weights.parts is None:
+        return f"{name.rstrip('.')}." if name.strip(".") else ""
+    return prefix_of(name, weights.parts, weights.origin)
+
+
+def _refuse_overlap(pairs: list[tuple[str, str]], names: list[str]) -> None:
+    for i, (one, _) in enumerate(pairs):
+        for j, (other, _) in enumerate(pairs):
+            if i != j and other.startswith(one):
+                raise ConfigError(f"init_from.parts: '{names[j]}' is within '{names[i]}'; select one of them")
+
+
+def _fitted(own: Mapping[str, Tensor], mine: str, weights: Weights, theirs: str, what: str) -> dict[str, Tensor]:
+    """Return the tensors under one prefix of the weights, by the model's names."""
+    wanted = {key: value for key, value in own.items() if key.startswith(mine)}
+    given = {f"{mine}{key[len(theirs) :]}": value for key, value in weights.state.items() if key.startswith(theirs)}
+    if not given:
+        tops = {key.split(".")[0] for key in weights.state}
+        raise WeightsError(
+            f"init_from.parts: {weights.origin} has no tensor under '{theirs}'"
+            f"{did_you_mean(theirs.split('.')[0], tops)}; nothing was loaded"
+        )
+    for stem in weights.stems:
+        key = f"{mine}{stem[len(theirs) :]}"
+        if stem.startswith(theirs) and key in wanted:
+            given = fit_stem(given, key, wanted[key].shape[1])
+    missing = [key for key in wanted if key not in given]
+    unexpected = [key for key in given if key not in wanted]
+    differing = [
+        f"{key}, {tuple(given[key].shape)} instead of {tuple(wanted[key].shape)}"
+        for key in wanted
+        if key in given and wanted[key].shape != given[key].shape
+    ]
+    problems = [
+        f"{len(keys)} {kind} (first: {keys[0]})"
+        for kind, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", differing))
+        if keys
+    ]
+    if problems:
+        parts = (
+            "" if mine or not weights.parts else f", or select what fits, init_from.parts: [{', '.join(weights.parts)}]"
+        )
+        raise WeightsError(
+            f"{weights.origin} belongs to another model ({what}): {', '.join(problems)} of {len(wanted)} tensors; "
+            f"nothing was loaded; {weights.remedy}{parts}"
+        )
+    return given

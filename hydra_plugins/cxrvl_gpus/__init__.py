@@ -1,0 +1,1 @@
+"""Hydra's view of cxrvl's launcher for one machine, `hydra/launcher=gpus`, and of its sweeper `hydra/sweeper=grid`."""

@@ -1,0 +1,1 @@
+"""Hydra's view of cxrvl's launcher for a Ray cluster, `hydra/launcher=ray`."""

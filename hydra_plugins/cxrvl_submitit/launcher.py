@@ -1,0 +1,118 @@
+"""How does Hydra run a sweep on Slurm? Each job is a job of the queue; the settings bear submitit's names."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+# ruff: noqa: UP045 - OmegaConf reads Optional[...] in all its versions
+
+
+@dataclass
+class SubmititLauncherConf:
+    """What both can be told, as hydra.launcher.<key>."""
+
+    max_requeues: int = 20
+    """How often a job that was stopped (time limit, pre-emption) is queued again; it continues where it was."""
+    on_interrupt: str = "cancel"
+    """cancel | leave: what becomes of the jobs when this process is stopped, by Ctrl-C say."""
+    retry_failed: bool = False
+    """Run those again that failed before; else they are reported, and count as failed."""
+    grace_seconds: float = 30.0
+    """Seconds a job has to write its resume point when it is stopped; less than signal_delay_s."""
+    submitit_folder: Optional[str] = None
+    """Where submitit's scripts and the jobs' output go, on the shared file system; null = <paths.runs>/.sweeps."""
+    timeout_min: Optional[int] = None
+    """Time limit of a job, in minutes."""
+    signal_delay_s: int = 90
+    """How long before its time limit a job is told to stop, in seconds."""
+    setup: Optional[list[str]] = None
+    """Shell lines to run on the node before the job, such as `module load cuda`."""
+
+
+@dataclass
+class LocalLauncherConf(SubmititLauncherConf):
+    """Keys of `hydra/launcher=submitit_local`: the way to Slurm, tried out on this machine."""
+
+    _target_: str = "hydra_plugins.cxrvl_submitit.launcher.LocalLauncher"
+    max_requeues: int = 5
+    array_parallelism: Optional[int] = None
+    """Jobs that run at the same time; null = cores / threads of a job."""
+    gpus_per_node: Optional[int] = None
+    """GPUs each job sees, the same for all; hydra/launcher=gpus gives each its own."""
+
+
+@dataclass
+class SlurmLauncherConf(SubmititLauncherConf):
+    """Keys of `hydra/launcher=submitit_slurm`. Those that are null are left to the cluster, or follow from the job."""
+
+    _target_: str = "hydra_plugins.cxrvl_submitit.launcher.SlurmLauncher"
+    on_interrupt: str = "leave"
+    timeout_min: Optional[int] = 60
+    partition: Optional[str] = None
+    account: Optional[str] = None
+    qos: Optional[str] = None
+    mem_gb: Optional[float] = None
+    cpus_per_task: Optional[int] = None
+    """CPUs of a process that srun starts; null = threads and loader workers of all ranks it holds."""
+    gpus_per_node: Optional[int] = None
+    """null = trainer.devices unless trainer.accelerator=cpu; 0 = none."""
+    gres: Optional[str] = None
+    """Such as gpu:a100:2, in place of gpus_per_node."""
+    constraint: Optional[str] = None
+    nodelist: Optional[str] = None
+    exclude: Optional[str] = None
+    exclusive: Optional[bool] = None
+    comment: Optional[str] = None
+    array_parallelism: int = 256
+    """Jobs of an array that run at the same time."""
+    srun_args: Optional[list[str]] = None
+    additional_parameters: dict[str, Any] = field(default_factory=dict)
+    """Any other sbatch option by its long name: +hydra.launcher.additional_parameters={mail-type: END}."""
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="submitit_local", node=LocalLauncherConf, provider="cxrvl")
+ConfigStore.instance().store(group="hydra/launcher", name="submitit_slurm", node=SlurmLauncherConf, provider="cxrvl")
+
+
+class SubmititLauncher(Launcher):
+    """Queues jobs through submitit and waits for them.
+
+    Args:
+        settings: the keys of the launcher's config.
+    """
+
+    local = False
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+        self.metric: str | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take the name of the metric that a sweeper wants back, if it names one."""
+        metric = OmegaConf.select(config, "hydra.sweeper.metric")
+        self.metric = metric if isinstance(metric, str) else None
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Compute what the jobs lack."""
+        from cxrvl.sweeps.engines.submitit import engine
+        from cxrvl.sweeps.launching import launch
+
+        plain = {key: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for key, v in self.settings.items()}
+        retry_failed = bool(plain.pop("retry_failed"))
+        return launch(job_overrides, engine(plain, self.local), retry_failed=retry_failed, metric=self.metric)
+
+
+class SlurmLauncher(SubmititLauncher):
+    """Jobs of Slurm's queue."""
+
+
+class LocalLauncher(SubmititLauncher):
+    """Processes of this machine, started the way Slurm's are."""
+
+    local = True

@@ -1,0 +1,47 @@
+"""A sweep whose processes are killed at random, and asked for again, ends as one that nobody disturbed."""
+
+import pytest
+from disturbing import Disturber, Sweep, assert_once, assert_same, results
+
+JOBS = ("seed=0,1,2", "trainer.max_epochs=4")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    sweep = Sweep(tmp_path_factory.mktemp("undisturbed"), *JOBS)
+    assert sweep.finish() == 1
+    return results(sweep.runs)
+
+
+def watched(sweep, block):
+    thread = sweep.watch()
+    try:
+        block()
+    finally:
+        sweep.wait_until_alone()
+        sweep.watching.set()
+        thread.join()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("launchers", "slots"), [(1, 2), (2, 1)])
+def test_killed_at_random_and_asked_again_a_sweep_is_bit_identical(undisturbed, tmp_path, launchers, slots):
+    sweep = Sweep(tmp_path, *JOBS, slots=slots)
+    disturber = Disturber(sweep, seed=20261123 + launchers)
+    watched(sweep, lambda: disturber.run(3, launchers))
+    assert disturber.record, "nothing was disturbed"
+    assert_same(results(sweep.runs), undisturbed, len(disturber.record))
+    assert_once(sweep)
+
+
+@pytest.mark.slow
+def test_a_job_whose_ranks_are_killed_is_bit_identical(tmp_path):
+    job = ("seed=0", "trainer.max_epochs=3", "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
+    undisturbed = Sweep(tmp_path / "undisturbed", *job)
+    assert undisturbed.finish() == 1
+    sweep = Sweep(tmp_path / "killed", *job)
+    disturber = Disturber(sweep, seed=5, kinds=("rank",), longest=12.0)
+    watched(sweep, lambda: disturber.run(2))
+    assert disturber.record, "no rank was there to be killed"
+    assert_same(results(sweep.runs), results(undisturbed.runs), len(disturber.record))
+    assert_once(sweep)

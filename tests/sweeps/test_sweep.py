@@ -1,0 +1,114 @@
+"""A sweep as users run it: every run once, failed ones reported, two launchers at peace, nothing started twice."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+QUICK = (
+    "experiment=phantom/none",
+    "data.source.images=120",
+    "data.store.size=32",
+    "data.batch_size=8",
+    "trainer.max_epochs=1",
+    "evaluation=none",
+)
+
+
+def states(folder: Path) -> list[str]:
+    return sorted(json.loads(path.read_text())["state"] for path in folder.glob("*/status.json"))
+
+
+def started(out: str) -> list[str]:
+    return [line.split("running: ")[1] for line in out.splitlines() if "] running: " in line]
+
+
+@pytest.mark.slow
+def test_a_failing_job_is_reported_at_the_end_and_stops_no_other(cli):
+    sweep = ("train", "-m", *QUICK, "data.batch_size=1000,8", "hydra.launcher.slots=1")
+    out = cli(*sweep, code=2)
+    assert "2 job(s), all checked" in out
+    assert started(out) == ["data.batch_size=1000", "data.batch_size=8"], "in order"
+    assert states(cli.runs) == ["done", "failed"]
+    report = out[out.index("failed: data.batch_size=1000 (run ") :]
+    assert "DataError" in report or "error: " in report, "with the last lines of its log"
+    assert "error: 1 job(s) failed: data.batch_size=1000" in out.splitlines()
+    assert [p.name for p in (cli.runs / ".sweeps").iterdir()] == ["multirun.yaml"]
+    assert {p.name for p in cli.folder.iterdir()} <= {"runs", "stores"}, "Hydra scatters no folders"
+
+    again = cli(*sweep, code=2)
+    assert started(again) == [], "a failed run is not run again by itself"
+    assert "1 job(s) were done before" in again
+    assert "retry_failed=true" in again
+    assert started(cli(*sweep, "retry_failed=true", code=2)) == ["data.batch_size=1000"]
+
+
+@pytest.mark.slow
+def test_two_launchers_on_the_same_sweep_train_every_run_once(cli):
+    """They start a second apart, as two impatient terminals would; Hydra's basic launcher is one of them."""
+    sweep = ("train", "-m", *QUICK, "seed=0,1")
+    first = cli.start(*sweep, "hydra.launcher.slots=2")
+    second = cli.start(*sweep, "hydra/launcher=basic", "hydra/sweeper=basic")
+    outs = [process.communicate(timeout=300) for process in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0], outs
+    assert states(cli.runs) == ["done", "done"]
+    logs = [path.read_text() for path in cli.runs.glob("*/train.log")]
+    assert [log.count("training run") for log in logs] == [1, 1]
+    assert started(cli(*sweep)) == []
+
+
+@pytest.mark.slow
+def test_a_stopped_sweep_goes_on_where_it_was(cli):
+    sweep = ("train", "-m", *QUICK, "trainer.max_epochs=40", "seed=0,1,2", "hydra.launcher.slots=2")
+    process = cli.start(*sweep)
+    deadline = time.monotonic() + 120
+    while len(list(cli.runs.glob("*/progress.json"))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert "the same command continues" in err
+    found = [json.loads(path.read_text()) for path in cli.runs.glob("*/status.json")]
+    assert [(status["state"], status["interrupted"]) for status in found] == [("queued", True)] * 2
+    out = cli(*sweep)
+    assert states(cli.runs) == ["done"] * 3
+    assert len(started(out)) == 3
+    resumed = [path.read_text().count("continued from") for path in cli.runs.glob("*/train.log")]
+    assert sorted(resumed) == [0, 1, 1]
+
+
+def test_the_launcher_imports_no_torch(cli):
+    """It lives as long as the sweep; the check of the configs imports torch in a process of its own."""
+    code = """
+import sys
+from cxrvl.cli import main
+from cxrvl.sweeps import local
+local.LocalEngine.__call__ = lambda self, jobs: print("would run", len(jobs)) or []
+main(sys.argv[1:])
+print("torch" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, "train", "-m", *QUICK, "seed=0,1"],
+        cwd=cli.folder, env=cli.environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "would run 2" in done.stdout, done.stderr
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_a_launcher_setting_that_does_not_exist(cli):
+    sweep = ("train", "-m", *QUICK, "seed=0")
+    assert "did you mean 'slots'?" in cli(*sweep, "hydra.launcher.slotz=1", code=2)
+    assert "did you mean 'gpus'?" in cli(*sweep, "hydra/launcher=gpu", code=2)
+
+
+def test_a_sweep_without_room_for_its_jobs_starts_none(cli):
+    """Two GPUs each, where one is visible."""
+    cli.environment["CUDA_VISIBLE_DEVICES"] = "0"
+    out = cli("train", "-m", *QUICK, "seed=0", "trainer.devices=2", "trainer.accelerator=gpu", code=2)
+    assert "wants 2 GPUs, but 1 are visible" in out
+    assert not list(cli.runs.glob("*/status.json"))

@@ -1,0 +1,133 @@
+"""A sweep's jobs: named by what varies, identified, each with its own environment, checked before anything starts."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from cxrvl.config.compose import hydra_session
+from cxrvl.errors import ConfigError
+from cxrvl.sweeps import checking
+from cxrvl.sweeps.jobs import THREAD_VARIABLES, describe, described, device_count, forget, sweep_name, varying
+
+SMALL = ("experiment=phantom/none", "data.source.images=40", "data.store.size=32", "evaluation=none")
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CXRVL_SWEEP", raising=False)
+    forget()
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Spare the process that checks the configs; returns what it would have been given."""
+    given = []
+    monkeypatch.setattr("cxrvl.sweeps.jobs.check_all", given.extend)
+    return given
+
+
+def test_a_job_is_a_command_line(unchecked):
+    first, second = describe([[*SMALL, "seed=0", "threads=2"], [*SMALL, "seed=1", "threads=2"]])
+    assert first.argv() == [sys.executable, "-m", "cxrvl.cli", "train", *SMALL, "seed=0", "threads=2"]
+    assert (first.name, second.name) == ("seed=0", "seed=1")
+    assert (first.threads, first.devices, first.after, first.link) == (2, 1, (), False)
+    assert first.run_folder == Path("runs", first.run_id)
+    assert first.run_id != second.run_id
+    assert [config["seed"] for config in unchecked] == [0, 1]
+    (alone,) = describe([[*SMALL, "seed=1"]])
+    assert alone.name == "phantom/none seed=1"
+
+
+def test_the_same_request_is_one_job(unchecked):
+    """Another name is no other run; another evaluation of the same run is another request."""
+    asked = [[*SMALL, "name=a"], [*SMALL, "name=b"], [*SMALL[:3], "evaluation=findings"]]
+    jobs = describe(asked)
+    assert len({job.run_id for job in jobs}) == 1
+    assert len(jobs) == 2
+
+
+def test_a_sweep_is_named_by_its_runs(unchecked, monkeypatch):
+    jobs = describe([[*SMALL, f"seed={seed}"] for seed in (0, 1)])
+    assert jobs[0].sweep == sweep_name(jobs) == sweep_name(jobs[::-1])
+    assert jobs[0].sweep.startswith("sweep-")
+    assert len(jobs[0].sweep) == len("sweep-") + 8
+    assert sweep_name(jobs[:1]) != jobs[0].sweep
+    monkeypatch.setenv("CXRVL_SWEEP", "phantom")
+    assert describe([[*SMALL, "seed=0"]])[0].sweep == "phantom"
+
+
+def test_the_environment_of_a_job(unchecked, monkeypatch):
+    for name in ("MASTER_ADDR", "RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_PROCID"):
+        monkeypatch.setenv(name, "7")
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+    monkeypatch.setenv("SLURM_JOB_ID", "99")
+    (job,) = describe([[*SMALL, "threads=3"]])
+    local = job.environment(["2", "GPU-x"])
+    assert {local[name] for name in THREAD_VARIABLES} == {"3"}
+    assert local["CUDA_VISIBLE_DEVICES"] == "2,GPU-x"
+    assert local["CXRVL_SWEEP"] == job.sweep
+    assert "7" not in local.values()
+    assert local["SLURM_JOB_ID"] == "99"
+    assert job.environment()["CUDA_VISIBLE_DEVICES"] == ""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    engine = job.environment(None, local=False)
+    assert (engine["CUDA_VISIBLE_DEVICES"], engine["RANK"]) == ("5", "7")
+
+
+@pytest.mark.parametrize(
+    ("devices", "count"), [(1, 1), ("2", 2), ([0, 3], 2), ("0,3", 2), ("1,", 1), ("auto", 0), (-1, 0), ("-1", 0)]
+)
+def test_how_many_devices_a_job_asks_for(devices, count):
+    assert device_count(devices) == count
+
+
+def test_what_varies():
+    assert varying([["a=1", "b=2"], ["a=1", "b=3", "c=4"]]) == ["b=2", "b=3 c=4"]
+    assert varying([]) == []
+
+
+def test_missing_links_come_first_each_once(unchecked, monkeypatch):
+    """Three jobs, two of them from the same link, which itself starts from another."""
+
+    def missing(config):
+        if config["seed"] == 9:
+            return []
+        chosen = [(*SMALL, "seed=7"), (*SMALL, "seed=8")]
+        return [SimpleNamespace(overrides=o, config=described(o).config, run_id=described(o).run_id) for o in chosen]
+
+    monkeypatch.setattr("cxrvl.runs.upstream.missing_links", missing)
+    with hydra_session():
+        deep, near = described((*SMALL, "seed=7")), described((*SMALL, "seed=8"))
+    jobs = describe([[*SMALL, f"seed={seed}"] for seed in (9, 0, 1)])
+    assert [job.run_id for job in jobs[:2]] == [deep.run_id, near.run_id]
+    assert [job.link for job in jobs] == [True, True, False, False, False]
+    assert [job.after for job in jobs] == [
+        (), (deep.run_id,), (), (deep.run_id, near.run_id), (deep.run_id, near.run_id)
+    ]  # fmt: skip
+    # A sweep that holds its own links makes them as its own jobs, first.
+    jobs = describe([[*SMALL, f"seed={seed}"] for seed in (0, 9)])
+    monkeypatch.setattr("cxrvl.runs.upstream.missing_links", lambda config: missing(config)[1:])
+    unlinked = describe([[*SMALL, "seed=0"], [*SMALL, "seed=9"]])
+    assert [job.name for job in unlinked if not job.link] == ["seed=0", "seed=9"]
+
+
+def test_configs_are_checked_once_in_another_process(monkeypatch):
+    calls = []
+    run = subprocess.run
+    monkeypatch.setattr(checking.subprocess, "run", lambda *a, **k: calls.append(k["input"]) or run(*a, **k))
+    monkeypatch.setattr(checking, "_checked", set())
+    describe([[*SMALL, f"seed={seed}"] for seed in (0, 1)])
+    describe([[*SMALL, "seed=2"]])
+    assert [len(json.loads(given)) for given in calls] == [2], "other numbers in the same places are not sent again"
+    with pytest.raises(ConfigError, match="did you mean 'base_width'"):
+        describe([[*SMALL, "seed=2", "+model.backbone.width=3"]])
+
+
+def test_a_config_that_cannot_be_identified_is_explained():
+    with pytest.raises(ConfigError, match=r"no 'PhantomSourc' in cxrvl\.data\.sources\.phantom; did you mean"):
+        describe([[*SMALL, "data.source._target_=cxrvl.data.sources.phantom.PhantomSourc"]])
