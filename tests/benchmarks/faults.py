@@ -14,9 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "sweeps"))
-from disturbing import Disturber, Sweep, assert_once, assert_same, results
-
-RANKS = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
+from disturbing import RANKS, Disturber, Sweep, assert_once, assert_same, results
 
 
 def main(argv=None):
@@ -34,9 +32,10 @@ def main(argv=None):
     folder = options.folder or Path(tempfile.mkdtemp(prefix="cxrvl-faults-"))
     jobs = [f"seed={','.join(map(str, range(options.jobs)))}", "trainer.max_epochs=4"]
     jobs += RANKS if options.ranks else ()
+    experiment = "phantom/none" if options.ranks else "phantom/acm"
     kinds = ("launcher", "main", "guard", *(["rank", "rank"] if options.ranks else []))
     start = time.monotonic()
-    undisturbed = Sweep(folder / "undisturbed", *jobs, slots=options.slots)
+    undisturbed = Sweep(folder / "undisturbed", *jobs, slots=options.slots, experiment=experiment)
     assert undisturbed.finish() == 1
     expected = results(undisturbed.runs)
     print(f"undisturbed: {len(expected)} runs in {time.monotonic() - start:.0f} s", flush=True)
@@ -45,7 +44,7 @@ def main(argv=None):
     while killed.total() < options.kills:
         round_number += 1
         start = time.monotonic()
-        sweep = Sweep(folder / f"round-{round_number}", *jobs, slots=options.slots)
+        sweep = Sweep(folder / f"round-{round_number}", *jobs, slots=options.slots, experiment=experiment)
         disturber = Disturber(sweep, options.seed + round_number, kinds, options.longest)
         thread = sweep.watch()
         disturber.run(options.kills - killed.total(), options.launchers, patience=7200)

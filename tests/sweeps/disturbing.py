@@ -16,7 +16,6 @@ from cxrvl.evaluation.predictions import read_predictions
 from cxrvl.files import read_json
 
 TINY = (
-    "experiment=phantom/acm",
     "data.source.images=160",
     "data.store.size=32",
     "data.batch_size=8",
@@ -27,6 +26,8 @@ TINY = (
 )
 MARK = "CXRVL_TEST_SWEEP"
 """Environment variable that every process of a sweep inherits: whoever carries it after the sweep is an orphan."""
+RANKS = ("+model.backbone.norm=group", "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
+"""Two processes per job; BatchNorm is synchronised on GPUs alone, so the network has another norm."""
 COMPARED = ("step", "epoch", "train/loss", "val/loss", "val/auroc")
 """What a disturbed run must have logged bit for bit as an undisturbed one."""
 
@@ -63,13 +64,14 @@ class Sweep:
         folder: where the runs go.
         overrides: what is swept.
         slots: jobs side by side.
+        experiment: whose config the overrides change.
     """
 
-    def __init__(self, folder, *overrides, slots=2):
+    def __init__(self, folder, *overrides, slots=2, experiment="phantom/acm"):
         self.folder, self.runs = folder, folder / "runs"
         folder.mkdir(parents=True, exist_ok=True)
         self.mark = uuid.uuid4().hex
-        self.command = ["train", "-m", *TINY, *overrides, f"hydra.launcher.slots={slots}"]
+        self.command = ["train", "-m", f"experiment={experiment}", *TINY, *overrides, f"hydra.launcher.slots={slots}"]
         self.launchers = []
         self.starts = 0
         self.done_files, self.watching = {}, threading.Event()
