@@ -242,9 +242,12 @@ def test_a_key_named_in_the_text_exists(key):
 
 def test_command_line_options_named_in_the_text_exist():
     named = {word for text in INLINE for word in text.split() if re.fullmatch(r"--?[a-z][a-z-]*", word)}
-    known = set(HYDRA_FLAGS)
-    for parser in build_parser()._subparsers._group_actions[0].choices.values():
+    known, parsers = set(HYDRA_FLAGS), [build_parser()]
+    while parsers:
+        parser = parsers.pop()
         known |= {flag for action in parser._actions for flag in action.option_strings}
+        if parser._subparsers is not None:
+            parsers += parser._subparsers._group_actions[0].choices.values()
     assert {"-m", "--maps"} <= named <= known
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from cxrvl.config import compose_many
 from cxrvl.config.compose import hydra_session, resolved
+from cxrvl.config.devices import device_count
 from cxrvl.runs.evaluations import planned
 from cxrvl.runs.identity import identify
 from cxrvl.runs.store import Run, RunStore
@@ -177,16 +178,6 @@ def links_of(job: Job) -> list[Job]:
         made = job_of(f"{link.config['name']} (others start from it)", link.overrides, link.config, link.run_id)
         found.append(replace(made, after=tuple(other.run_id for other in found), link=True))
     return found
-
-
-def device_count(devices: Any) -> int:
-    """Return how many devices Lightning's `trainer.devices` asks for; 0 = all there are."""
-    if isinstance(devices, list):
-        return len(devices)
-    text = str(devices)
-    if "," in text:
-        return len([part for part in text.split(",") if part.strip()])
-    return max(0, int(text)) if text.lstrip("-").isdigit() else 0
 
 
 def varying(overrides: Sequence[Sequence[str]]) -> list[str]:

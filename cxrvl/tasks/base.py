@@ -208,16 +208,17 @@ class Task(pl.LightningModule):
         return [{"params": [p for p in trainable if p.ndim >= 2]}, {"params": flat, "weight_decay": 0.0}]
 
     def _check_finite(self, outputs: dict[str, Tensor]) -> None:
-        """Refuse outputs that are no numbers before metrics are made of them.
+        """Refuse to go on once the network answers no numbers; targets may hold NaN, which says not stated.
 
         Raises:
             RunError: as said.
         """
         for name, values in outputs.items():
-            if name != "targets" and not values.isfinite().all():  # a target may be unknown
+            if name != "targets" and values.is_floating_point() and not bool(values.isfinite().all()):
                 raise RunError(
-                    f"epoch {self.current_epoch}: validation {name} of run in {self.trainer.default_root_dir} are not finite: "
-                    "training has diverged; lower task.optimizer.lr, or set trainer.gradient_clip_val"
+                    f"validation {name} are NaN or infinite in epoch {self.current_epoch}: the training has diverged. "
+                    "Lower the learning rate, clip gradients (trainer.gradient_clip_val), or use another trainer.precision "
+                    f"than {self.trainer.precision}"
                 )
 
     def over_devices(self, mean: Tensor, terms: Tensor) -> Tensor:

@@ -99,9 +99,16 @@ def init_arguments(
         "group": group or status.get("sweep") or name,
         "job_type": "train",
         "tags": list(dict.fromkeys([*tags, name.partition("/")[0][:64]])),
-        "config": {k: v for k, v in config.items() if k not in NOT_SENT} | facts,
+        "config": {k: _without_rows(v) if k == "data" else v for k, v in config.items() if k not in NOT_SENT} | facts,
         "dir": str(folder),
     }
+
+
+def _without_rows(node: Any) -> Any:
+    """Leave out where the data lie, and filters on rows: they may name patients."""
+    if isinstance(node, dict):
+        return {k: _without_rows(v) for k, v in node.items() if k not in ("root", "store_root", "where")}
+    return [_without_rows(v) for v in node] if isinstance(node, list) else node
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def watched(sweep, block):
 def test_killed_at_random_and_asked_again_a_sweep_is_bit_identical(undisturbed, tmp_path, launchers, slots):
     sweep = Sweep(tmp_path, *JOBS, slots=slots)
     disturber = Disturber(sweep, seed=20261123 + launchers)
-    watched(sweep, lambda: disturber.run(3, launchers))
+    watched(sweep, lambda: disturber.run(2, launchers))
     assert disturber.record, "nothing was disturbed"
     assert_same(results(sweep.runs), undisturbed, len(disturber.record))
     assert_once(sweep)
@@ -36,7 +36,7 @@ def test_killed_at_random_and_asked_again_a_sweep_is_bit_identical(undisturbed, 
 
 @pytest.mark.slow
 def test_a_job_whose_ranks_are_killed_is_bit_identical(tmp_path):
-    job = ("seed=0", "trainer.max_epochs=3", *RANKS)
+    job = ("seed=0", "trainer.max_epochs=2", *RANKS)
     undisturbed = Sweep(tmp_path / "undisturbed", *job, experiment="phantom/none")
     assert undisturbed.finish() == 1
     sweep = Sweep(tmp_path / "killed", *job, experiment="phantom/none")

@@ -42,3 +42,16 @@ def test_phantom_pictures_are_in_what_wandb_keeps(watched, tmp_path):
     assert b"phantom/7/" in content
     for key in (b"val/worst_errors", b"val/attention", b"train/inputs"):
         assert key in content
+
+
+def test_filters_that_may_name_patients_and_folders_stay_here(tmp_path):
+    from cxrvl.files import write_yaml
+    from cxrvl.tracking.wandb_run import init_arguments
+
+    source = {"root": "/hospital", "where": {"patient": ["Jane Doe"]}, "labels": ["Mass"]}
+    write_yaml(
+        tmp_path / "config.yaml", {"name": "a/b", "seed": 0, "data": {"root": "/x", "source": [source]}, "paths": {}}
+    )
+    sent = init_arguments(tmp_path, "project", None, None, [])["config"]
+    assert sent["data"] == {"source": [{"labels": ["Mass"]}]}
+    assert "Jane" not in str(sent)
