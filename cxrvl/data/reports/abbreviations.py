@@ -75,8 +75,8 @@ def contractions(text: str, kinds: tuple[str, ...] | None = None) -> list[list[E
             row.short + ("." if row.kind == TRUNCATION else "") for row in rows if row.kind != TRUNCATION or not last
         ]
         if shorts:
-            capital = match[0][0].isupper()
-            shorts = [short[0].upper() + short[1:] if capital and short[0].islower() else short for short in shorts]
+            if _sentence_begins(text, match.start(), -1):
+                shorts = [short[0].upper() + short[1:] if short[0].islower() else short for short in shorts]
             places.append([Edit(match.start(), match.end(), short, "abbreviate") for short in shorts])
     return places
 
