@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("WANDB_MODE", "disabled")  # tracking has tests of its own; elsewhere it would only cost time
+os.environ["WANDB_MODE"] = "disabled"  # tracking has tests of its own; elsewhere it would only cost time
 
 # A phantom run of a few seconds: the whole path, nothing mocked.
 TINY = (

@@ -169,7 +169,7 @@ def test_a_killed_rank_of_a_sharded_run_ends_it_and_one_process_continues_it(com
     os.kill(ranks[1], signal.SIGKILL)
     start = time.monotonic()
     _, err = process.communicate(timeout=30)
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 60
     assert process.returncode == 1
     assert "rank 1 was killed by SIGKILL" in err
     assert "Traceback" not in err

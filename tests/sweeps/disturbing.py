@@ -194,7 +194,7 @@ class Disturber:
             launchers: how many ask for the sweep side by side.
         """
         deadline = time.monotonic() + patience
-        asking = [self.sweep.start() for _ in range(launchers)]
+        asking = {self.sweep.start(): 0 for _ in range(launchers)}
         done = False
         while asking:
             due = self._moment() if len(self.record) < times and not done else lambda: False
@@ -205,13 +205,14 @@ class Disturber:
                 self._strike()
                 time.sleep(0.01)
             for launcher in ended:
-                asking.remove(launcher)
+                kills_before = asking.pop(launcher)
                 done = done or launcher.returncode == 0
                 if done:
                     continue
                 if not asking:
                     self.sweep.wait_until_alone()
-                asking.append(self.sweep.start())
+                assert len(self.record) > kills_before, f"failed though nobody disturbed it:\n{self.sweep.said()}"
+                asking[self.sweep.start()] = len(self.record)
 
     def _moment(self):
         """Return what says when the next disturbance is due."""
