@@ -11,7 +11,7 @@ EXPERIMENT ?= phantom/acm
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint reproduce-table prepare bench clean lock
+.PHONY: help setup test coverage lint reproduce-table prepare bench clean lock
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 test: $(STAMP)  ## Run all tests (TESTS=tests/models for a part)
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term --durations=15 $(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=15 $(TESTS)
+
+coverage: $(STAMP)  ## Run all tests and count the lines they reach, in every process they start (slower)
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term $(TESTS)
 
 lint: $(STAMP)  ## Check style, types and the order of imports
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

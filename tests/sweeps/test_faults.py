@@ -1,11 +1,6 @@
 """A sweep whose processes are killed at random, and asked for again, ends as one that nobody disturbed."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "sweeps"))
 from disturbing import RANKS, Disturber, Sweep, assert_once, assert_same, results
 
 JOBS = ("seed=0,1", "trainer.max_epochs=4")
