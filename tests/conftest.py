@@ -1,11 +1,14 @@
 """Fixtures for all tests: the real samples (never part of the repository), and `cxrvl` as a user runs it."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.append(str(Path(__file__).parent))  # for the helper module beside this file
 
 os.environ["WANDB_MODE"] = "disabled"  # tracking has tests of its own; elsewhere it would only cost time
 
@@ -76,9 +79,27 @@ def cli(tmp_path):
     return Cli(tmp_path)
 
 
+@pytest.fixture
+def start(cli):
+    """Start `cxrvl` without waiting for its end; whatever a failing test leaves behind ends with it."""
+    started = []
+
+    def begin(*arguments, **options):
+        started.append(cli.start(*arguments, **options))
+        return started[-1]
+
+    yield begin
+    for process in (p for p in started if p.poll() is None):
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    """One finished tiny run, shared by all tests that only read it."""
+    """One finished tiny run, shared by all tests; they only read it: the others copy it."""
     cli = Cli(tmp_path_factory.mktemp("finished"))
     cli.train()
     return cli

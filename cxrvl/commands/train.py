@@ -67,7 +67,8 @@ def _one(overrides: list[str]) -> None:
 
 
 def _sweep(overrides: Sequence[str]) -> None:
-    from cxrvl.sweeps.jobs import SWEEP, describe, forget
+    from cxrvl.runs.records import SWEEP
+    from cxrvl.sweeps.jobs import describe, forget
     from cxrvl.sweeps.multirun import chosen, multirun
 
     forget()

@@ -54,6 +54,7 @@ class CheckpointKeeper(pl.Callback):
         self.best_epoch: int | None = None
         self._written = time.monotonic()
         self._last_is_broken = False
+        self._taken: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return what decides the best weights so far."""
@@ -71,7 +72,11 @@ class CheckpointKeeper(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write the resume point when it is due."""
+        """Take the state for a resume point when one is due.
+
+        It is written as the next batch begins, before anything of it can change: Lightning logs this step only after
+        this hook, and a process killed between the two would have a resume point behind a step that nobody logged.
+        """
         if not self.may_save(trainer, batch_idx):
             return
         due = time.monotonic() - self._written >= self.every_seconds
@@ -80,7 +85,14 @@ class CheckpointKeeper(pl.Callback):
         if trainer.world_size > 1:
             due = bool(trainer.strategy.broadcast(due))
         if due:
-            self.save(trainer)
+            self._taken = self._state(trainer)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Write the state that was taken after the last batch."""
+        if self._taken is not None:
+            self._write(trainer, self._taken)
 
     def may_save(self, trainer: pl.Trainer, batch_idx: int) -> bool:
         """Return whether Lightning would continue exactly from a resume point written after this batch."""
@@ -90,10 +102,15 @@ class CheckpointKeeper(pl.Callback):
 
     def save(self, trainer: pl.Trainer) -> None:
         """Write the resume point now; every rank takes part, and `may_save` must allow it."""
-        state = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+        self._write(trainer, self._state(trainer))
+
+    def _state(self, trainer: pl.Trainer) -> dict[str, Any]:
+        return trainer._checkpoint_connector.dump_checkpoint(weights_only=False) | {"written_by": self.written_by}
+
+    def _write(self, trainer: pl.Trainer, state: dict[str, Any]) -> None:
         if trainer.is_global_zero:
-            state["written_by"] = self.written_by
             self._replace_resume_point(state)
+        self._taken = None
         self._last_is_broken = False
         trainer.strategy.barrier()
         self._written = time.monotonic()
@@ -132,7 +149,9 @@ class CheckpointKeeper(pl.Callback):
             self._save_weights(trainer, pl_module, BEST)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the final weights."""
+        """Write the final weights, and first what was taken at a last step within an epoch."""
+        if self._taken is not None:
+            self._write(trainer, self._taken)
         self._save_weights(trainer, pl_module, FINAL)
 
     def _save_weights(self, trainer: pl.Trainer, pl_module: pl.LightningModule, name: str) -> None:

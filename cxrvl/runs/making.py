@@ -11,11 +11,11 @@ from cxrvl.errors import RunError
 from cxrvl.runs import processes, stopping
 from cxrvl.runs.identity import identify
 from cxrvl.runs.place import place
+from cxrvl.runs.records import SWEEP
 from cxrvl.runs.start import read_start
 from cxrvl.runs.store import RunStore
 from cxrvl.runs.upstream import Link, has_started, links, missing_links
 
-SWEEP = "CXRVL_SWEEP"
 RECORD_SECONDS = 60.0
 
 

@@ -16,6 +16,9 @@ from cxrvl.runs.upstream import record_start
 
 log = logging.getLogger("cxrvl")
 
+SWEEP = "CXRVL_SWEEP"
+"""Environment variable that names the sweep a process belongs to; W&B groups by it."""
+
 
 @contextmanager
 def recorded(run: Run, config: dict[str, Any], identity: Identity, overrides: Sequence[str]) -> Iterator[None]:
@@ -31,7 +34,7 @@ def recorded(run: Run, config: dict[str, Any], identity: Identity, overrides: Se
     details = {
         "name": config["name"], "seed": config["seed"], "science_version": SCIENCE_VERSION,
         "split_name": study_table(config).split_name, "split_sha256": study_table(config).split_sha256,
-        "fingerprint": identity.fingerprint, "sweep": os.environ.get("CXRVL_SWEEP"),
+        "fingerprint": identity.fingerprint, "sweep": os.environ.get(SWEEP),
     }  # fmt: skip
     start, clock, before = time.time(), time.monotonic(), float(run.status().get("seconds", 0.0))
 

@@ -39,10 +39,10 @@ class StopAtResumePoint(pl.Callback):
     ) -> None:
         """Write the resume point and stop, if any rank was asked to."""
         if self.keeper.may_save(trainer, batch_idx) and self._agreed(trainer):
-            self.keeper.save(trainer)
             # Lightning logs a step after these callbacks; the resumed run does not compute this one again.
             trainer._logger_connector.on_batch_end()
             trainer._logger_connector.update_train_step_metrics()
+            self.keeper.save(trainer)
             raise stopping.Stopped
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -15,11 +15,9 @@ from cxrvl.config.compose import hydra_session, resolved
 from cxrvl.config.devices import device_count
 from cxrvl.runs.evaluations import planned
 from cxrvl.runs.identity import identify
+from cxrvl.runs.records import SWEEP
 from cxrvl.runs.store import Run, RunStore
 from cxrvl.sweeps.checking import check_all
-
-SWEEP = "CXRVL_SWEEP"
-"""Environment variable that names the sweep a process belongs to; W&B groups by it."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 RANK_VARIABLES = (

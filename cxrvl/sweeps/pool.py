@@ -14,8 +14,9 @@ from types import FrameType
 
 from cxrvl.runs import stopping
 from cxrvl.sweeps.display import Board
-from cxrvl.sweeps.ended import STOPPED, Ended
+from cxrvl.sweeps.ended import Ended
 from cxrvl.sweeps.jobs import Job
+from cxrvl.sweeps.queue import Queue
 from cxrvl.sweeps.slots import Place, Slots
 
 GUARD = Path(__file__).with_name("guard.py")
@@ -84,23 +85,21 @@ def run_jobs(jobs: Sequence[Job], slots: Slots, grace_seconds: float = 30.0, boa
 
 class _Pool:
     def __init__(self, jobs: Sequence[Job], slots: Slots, grace: float, board: Board) -> None:
-        self.waiting = list(jobs)
+        self.queue = Queue(jobs, board)
         self.slots, self.grace, self.board = slots, grace, board
         self.running: list[_Started] = []
-        self.results: list[Ended] = []
-        self.elsewhere: set[str] = set()
         self.signals: list[tuple[int, float]] = []
         self.next_look = 0.0
 
     def run(self) -> list[Ended]:
         with _noting(self.signals), self.board:
             try:
-                while (self.waiting or self.running) and not self.signals:
+                while (self.queue.waiting or self.running) and not self.signals:
                     self._collect()
-                    while not self.signals and self._start_next():
-                        pass
+                    if time.monotonic() >= self.next_look:
+                        self._start()
                     self.board.refresh()
-                    if self.running or self.waiting:
+                    if self.running or self.queue.waiting:
                         time.sleep(POLL_SECONDS)
             finally:
                 self._stop()
@@ -109,7 +108,7 @@ class _Pool:
                 raise KeyboardInterrupt
             print(stopping.SENTENCE, file=sys.stderr, flush=True)
             raise SystemExit(stopping.STOPPED)
-        return self.results
+        return self.queue.results
 
     def _collect(self) -> None:
         for started in list(self.running):
@@ -117,60 +116,19 @@ class _Pool:
             if ended is not None:
                 self.running.remove(started)
                 self.slots.give(started.place)
-                self._record(ended)
+                self.queue.record(ended)
                 self.next_look = 0.0
 
-    def _start_next(self) -> bool:
-        """Start the first job that can run now; jobs that wait for others are passed over, never one for a slot."""
-        if time.monotonic() < self.next_look:
-            return False
-        for job in list(self.waiting):
-            if self._settled(job) or self._must_wait(job):
-                continue
-            place = self.slots.take(job)
+    def _start(self) -> None:
+        """Start what can run now; jobs that wait for others are passed over, never one for a slot."""
+        for job in self.queue.ready([started.job for started in self.running]):
+            place = None if self.signals else self.slots.take(job)
             if place is None:
                 break
-            self.waiting.remove(job)
-            self.elsewhere.discard(job.run_id)
+            self.queue.begun(job)
             self.running.append(_Started(job, place, self.grace))
             self.board.change(job, "running", ", ".join(place.gpus))
-            return True
         self.next_look = time.monotonic() + LOOK_SECONDS
-        return False
-
-    def _settled(self, job: Job) -> bool:
-        """Take a job off the list that need not, or must not, be started."""
-        failed = {ended.job.run_id for ended in self.results if ended.code}
-        if failed & set(job.after):
-            self.waiting.remove(job)
-            self._record(Ended(job, 1, ("not started: a run it starts from failed",)))
-            return True
-        if job.done():
-            self.waiting.remove(job)
-            self._record(Ended(job, 0))
-            return True
-        if job.run_id in self.elsewhere and job.run.state() == "failed":
-            self.waiting.remove(job)
-            self._record(Ended(job, 1, ("failed in another process", str(job.run.status().get("error", "")))))
-            return True
-        return False
-
-    def _must_wait(self, job: Job) -> bool:
-        if any(other.run_id in job.after for other in self.waiting):
-            return True
-        if any(s.job.run_id == job.run_id or s.job.run_id in job.after for s in self.running):
-            return True
-        if job.run.state() != "running":
-            return False
-        if job.run_id not in self.elsewhere:
-            self.elsewhere.add(job.run_id)
-            self.board.change(job, "elsewhere")
-        return True
-
-    def _record(self, ended: Ended) -> None:
-        self.results.append(ended)
-        state = "stopped" if ended.code in STOPPED else "failed" if ended.code else "done"
-        self.board.change(ended.job, state, ended.said() if ended.code else "")
 
     def _stop(self) -> None:
         """Ask every job to stop, wait for it, and see to it that it ends."""

@@ -9,7 +9,8 @@ from typing import Any
 
 from cxrvl.errors import ConfigError, CxrvlError, RunError
 from cxrvl.runs.identity import SCIENCE_VERSION, digest, identify
-from cxrvl.sweeps.jobs import SWEEP, Job, describe, request
+from cxrvl.runs.records import SWEEP
+from cxrvl.sweeps.jobs import Job, describe, request
 from cxrvl.sweeps.launching import take_failures
 from cxrvl.sweeps.samplers import SamplerChoice
 from cxrvl.sweeps.search_report import SearchReport

@@ -1,14 +1,11 @@
 """How does Hydra run a sweep on Slurm? Each job is a job of the queue; the settings bear submitit's names."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+
+from cxrvl.sweeps.hydra_launcher import EngineLauncher
 
 # ruff: noqa: UP045 - OmegaConf reads Optional[...] in all its versions
 
@@ -80,39 +77,19 @@ ConfigStore.instance().store(group="hydra/launcher", name="submitit_local", node
 ConfigStore.instance().store(group="hydra/launcher", name="submitit_slurm", node=SlurmLauncherConf, provider="cxrvl")
 
 
-class SubmititLauncher(Launcher):
-    """Queues jobs through submitit and waits for them.
-
-    Args:
-        settings: the keys of the launcher's config.
-    """
+class SlurmLauncher(EngineLauncher):
+    """Jobs of Slurm's queue."""
 
     local = False
 
-    def __init__(self, **settings: Any) -> None:
-        self.settings = settings
-        self.metric: str | None = None
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take the name of the metric that a sweeper wants back, if it names one."""
-        metric = OmegaConf.select(config, "hydra.sweeper.metric")
-        self.metric = metric if isinstance(metric, str) else None
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Compute what the jobs lack."""
+    def engine(self, settings: dict[str, Any]) -> Any:
+        """Return the engine."""
         from cxrvl.sweeps.engines.submitit import engine
-        from cxrvl.sweeps.launching import launch
 
-        plain = {key: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for key, v in self.settings.items()}
-        retry_failed = bool(plain.pop("retry_failed"))
-        return launch(job_overrides, engine(plain, self.local), retry_failed=retry_failed, metric=self.metric)
+        return engine(settings, self.local)
 
 
-class SlurmLauncher(SubmititLauncher):
-    """Jobs of Slurm's queue."""
-
-
-class LocalLauncher(SubmititLauncher):
+class LocalLauncher(SlurmLauncher):
     """Processes of this machine, started the way Slurm's are."""
 
     local = True

@@ -55,11 +55,10 @@ def main(argv=None):
         for kind, phase in disturber.record:
             print(f"  killed {kind} with {phase}")
         found = results(sweep.runs)
-        assert_same(found, expected, kills=len(disturber.record))
+        assert_same(found, expected)
         assert_once(sweep)
-        lost = sum(len(expected[run]["history"]) - len(found[run]["history"]) for run in expected)
         print(f"round {round_number}: {dict(disturber.counts())} in {time.monotonic() - start:.0f} s, asked {sweep.starts} "
-              f"times; {len(sweep.done_files)} result files, each written once; {lost} lines of history lost",
+              f"times; {len(sweep.done_files)} result files, each written once",
               flush=True)  # fmt: skip
     print(f"survived {killed.total()} kills {dict(killed)}: every run trained once, all results bit-identical")
 

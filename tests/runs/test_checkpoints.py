@@ -189,7 +189,13 @@ def test_final_weights_of_another_run_are_refused_with_the_keys(fit, tmp_path):
 )
 def test_resume_points_are_written_where_training_continues_exactly(fit, monkeypatch, settings, steps):
     saved = []
-    monkeypatch.setattr(CheckpointKeeper, "save", lambda self, trainer: saved.append(trainer.global_step))
+    replace = CheckpointKeeper._replace_resume_point
+
+    def watched(self, state):
+        saved.append(state["global_step"])
+        replace(self, state)
+
+    monkeypatch.setattr(CheckpointKeeper, "_replace_resume_point", watched)
     fit(**settings)
     ends = -(-8 // settings.get("accumulate_grad_batches", 1))
     assert [step for step in saved if step <= ends] == steps

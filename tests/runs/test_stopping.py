@@ -1,50 +1,20 @@
 """A run asked to stop at any moment writes where it is, says so in one line, and ends as if never stopped."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import time
-from pathlib import Path
 
 import pytest
+from watching import assert_same_predictions, steps, wait_for
 
-from cxrvl.evaluation.predictions import read_predictions
 from cxrvl.runs import stopping
 from cxrvl.runs.store import Run
 
 FAST = ("trainer.log_every_n_steps=1", "checkpoint.every_seconds=1000")  # no resume point but the one asked for
 SENTENCE = "stopped; the same command continues where it was"
-
-
-def wait_for(condition, process, seconds=400):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, f"ended too early: {process.communicate()}"
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.005)
-
-
-def steps(folder: Path) -> list[int]:
-    path = folder / "history.jsonl"
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return [r["step"] for r in map(json.loads, lines) if "train/loss" in r]
-
-
-@pytest.fixture
-def start(cli):
-    """Start `cxrvl`; whatever a failing test leaves behind ends with it."""
-    started = []
-
-    def begin(*arguments, **options):
-        started.append(cli.start(*arguments, **options))
-        return started[-1]
-
-    yield begin
-    for process in (p for p in started if p.poll() is None):
-        process.kill()
 
 
 def stopped(process, code=stopping.STOPPED) -> str:
@@ -53,14 +23,6 @@ def stopped(process, code=stopping.STOPPED) -> str:
     assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
     assert [line for line in err.splitlines() if line.strip()] == [SENTENCE], err
     return out
-
-
-def assert_same_predictions(ours: Path, theirs: Path) -> None:
-    names = sorted(p.name for p in (theirs / "predictions").glob("*.parquet"))
-    assert names
-    for name in names:
-        a, b = (read_predictions(folder / "predictions" / name).frame for folder in (ours, theirs))
-        assert a.equals(b), f"{name} differs"
 
 
 @pytest.mark.parametrize(

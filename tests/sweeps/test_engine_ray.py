@@ -1,17 +1,15 @@
 """A sweep on Ray, here one that runs on this machine: jobs whose machine is taken away continue on another worker."""
 
-import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from watching import assert_same_predictions, descendants, processes, steps, wait_for
 
 from cxrvl.errors import ConfigError
-from cxrvl.evaluation.predictions import read_predictions
 from cxrvl.runs.store import Run
 from cxrvl.sweeps.engines.ray import engine
 from cxrvl.sweeps.engines.task import TrainTask
@@ -63,27 +61,6 @@ def test_no_ray_and_no_cluster_are_one_line(monkeypatch):
         engine(SETTINGS)([job()])
 
 
-def processes() -> dict[int, tuple[int, list[str]]]:
-    """Parent and command line of every process."""
-    found = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((path / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            found[int(path.name)] = (parent, (path / "cmdline").read_bytes().decode().split("\0"))
-        except (OSError, IndexError):
-            continue
-    return found
-
-
-def descendants(of: int) -> set[int]:
-    table = processes()
-    found, below = set(), {of}
-    while below:
-        below = {pid for pid, (parent, _) in table.items() if parent in below} - found
-        found |= below
-    return found
-
-
 def worker_of(seed: int, folder: Path) -> int | None:
     """The Ray worker whose job this is: the parent of the guard."""
     table = processes()
@@ -95,30 +72,6 @@ def worker_of(seed: int, folder: Path) -> int | None:
     return None
 
 
-def steps(folder: Path) -> list[int]:
-    path = folder / "history.jsonl"
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return [r["step"] for r in map(json.loads, lines) if "train/loss" in r]
-
-
-@pytest.fixture
-def start(cli):
-    """Start `cxrvl`; whatever a failing test leaves behind ends with it."""
-    started = []
-
-    def begin(*arguments, **options):
-        started.append(cli.start(*arguments, **options))
-        return started[-1]
-
-    yield begin
-    for process in (p for p in started if p.poll() is None):
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
 @pytest.mark.slow
 def test_jobs_whose_workers_are_taken_away_continue_and_nothing_is_left_behind(finished, cli, start):
     (cli.folder / "precious.bin").write_bytes(b"patients" * 100_000)
@@ -126,18 +79,9 @@ def test_jobs_whose_workers_are_taken_away_continue_and_nothing_is_left_behind(f
     command = ("train", "-m", *cli.tiny, "seed=0,1", f"paths.runs={cli.runs}", *SMALL)
     frequent = ("trainer.log_every_n_steps=1", "checkpoint.every_seconds=1000")
     launcher = start(*command, *frequent)
-    deadline = time.monotonic() + 400
-
-    def wait_for(condition):
-        while not (value := condition()):
-            assert launcher.poll() is None, launcher.communicate()
-            assert time.monotonic() < deadline, "waited in vain"
-            time.sleep(0.05)
-        return value
-
-    wait_for(lambda: len(steps(first)) >= 3)
-    os.kill(wait_for(lambda: worker_of(0, cli.runs)), signal.SIGTERM)  # a machine about to be taken away
-    os.kill(wait_for(lambda: worker_of(1, cli.runs)), signal.SIGKILL)  # one that is gone
+    wait_for(lambda: len(steps(first)) >= 3, launcher)
+    os.kill(wait_for(lambda: worker_of(0, cli.runs), launcher), signal.SIGTERM)  # a machine about to be taken away
+    os.kill(wait_for(lambda: worker_of(1, cli.runs), launcher), signal.SIGKILL)  # one that is gone
     everyone = descendants(launcher.pid)
     session = sorted(Path("/tmp/ray").glob("session_2*"), key=lambda p: p.stat().st_mtime)[-1]
     assert not list(session.glob("runtime_resources/working_dir_files/*")), "nothing was uploaded"
@@ -149,9 +93,7 @@ def test_jobs_whose_workers_are_taken_away_continue_and_nothing_is_left_behind(f
         logged = steps(run.folder)
         assert logged == sorted(set(logged)), "no step was computed twice"
         assert "continued from last.ckpt" in (run.folder / "train.log").read_text() or run.folder != first
-    for path in (finished.only_run() / "predictions").glob("*.parquet"):
-        ours = read_predictions(first / "predictions" / path.name).frame
-        assert ours.equals(read_predictions(path).frame), f"{path.name} differs"
+    assert_same_predictions(first, finished.only_run())
     deadline = time.monotonic() + 20
     while left := [pid for pid in everyone if (Path("/proc") / str(pid) / "exe").exists()]:
         assert time.monotonic() < deadline, f"left behind: {[processes().get(pid) for pid in left]}"

@@ -1,6 +1,5 @@
 """A sweep on Slurm, as far as a machine without Slurm can show it: submitit's local executor, and sbatch's script."""
 
-import json
 import os
 import pickle
 import signal
@@ -11,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from watching import assert_same_predictions, processes, steps, wait_for
 
 from cxrvl.errors import ConfigError, RunError
-from cxrvl.evaluation.predictions import read_predictions
 from cxrvl.runs.store import Run
 from cxrvl.sweeps.engines.submitit import SubmittedJob, engine
 from cxrvl.sweeps.engines.task import RequeuedTask
@@ -182,36 +181,6 @@ def test_a_job_that_slurm_ended_is_reported_with_its_state_and_output(tmp_path, 
 LOCAL = ("hydra/launcher=submitit_local",)
 
 
-@pytest.fixture
-def start(cli):
-    """Start `cxrvl`; whatever a failing test leaves behind ends with it."""
-    started = []
-
-    def begin(*arguments, **options):
-        started.append(cli.start(*arguments, **options))
-        return started[-1]
-
-    yield begin
-    for process in (p for p in started if p.poll() is None):
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-def processes() -> dict[int, tuple[int, list[str]]]:
-    """Parent and command line of every process."""
-    found = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((path / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            found[int(path.name)] = (parent, (path / "cmdline").read_bytes().decode().split("\0"))
-        except (OSError, IndexError):
-            continue
-    return found
-
-
 def trainings(folder: Path) -> set[int]:
     """Processes whose command is `cxrvl train` without -m, and whose working folder is `folder`."""
     pids = set()
@@ -222,26 +191,6 @@ def trainings(folder: Path) -> set[int]:
             except OSError:
                 continue
     return pids
-
-
-def steps(folder: Path) -> list[int]:
-    path = folder / "history.jsonl"
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return [r["step"] for r in map(json.loads, lines) if "train/loss" in r]
-
-
-def wait_for(condition, process, seconds=400):
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert process.poll() is None, f"ended too early: {process.communicate()}"
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-    return value
-
-
-def assert_same_predictions(ours: Path, theirs: Path) -> None:
-    for path in (theirs / "predictions").glob("*.parquet"):
-        assert read_predictions(ours / "predictions" / path.name).frame.equals(read_predictions(path).frame)
 
 
 @pytest.mark.slow

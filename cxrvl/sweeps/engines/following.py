@@ -3,12 +3,14 @@
 import sys
 import time
 from collections.abc import Sequence
+from itertools import islice
 from typing import Protocol
 
 from cxrvl.runs import stopping
 from cxrvl.sweeps.display import Board
-from cxrvl.sweeps.ended import STOPPED, Ended
+from cxrvl.sweeps.ended import Ended
 from cxrvl.sweeps.jobs import Job
+from cxrvl.sweeps.queue import Queue
 
 POLL_SECONDS = 0.5
 LOOK_SECONDS = 3.0
@@ -55,8 +57,7 @@ class Engine(Protocol):
 def follow(jobs: Sequence[Job], engine: Engine, board: Board) -> list[Ended]:
     """Submit every job that is not done, each once the runs it starts from are there, and wait for all.
 
-    A run that another process computes (an earlier request whose jobs go on, say) is left to it, and is submitted only
-    if that process leaves it unfinished.
+    A run that another process computes may be an earlier request's, whose jobs go on.
 
     Returns:
         How each job ended.
@@ -72,26 +73,24 @@ def follow(jobs: Sequence[Job], engine: Engine, board: Board) -> list[Ended]:
     finally:
         stopping.defer(False)
     stopping.stop_if_requested()
-    return following.results
+    return following.queue.results
 
 
 class _Following:
     def __init__(self, jobs: Sequence[Job], engine: Engine, board: Board) -> None:
-        self.waiting = list(jobs)
+        self.queue = Queue(jobs, board)
         self.engine, self.board = engine, board
         self.out: list[Submitted] = []
-        self.queued: set[Job] = set()
-        self.elsewhere: set[str] = set()
-        self.results: list[Ended] = []
+        self.not_begun: set[Job] = set()
         self.next_look = 0.0
 
     def run(self) -> None:
-        while (self.waiting or self.out) and not stopping.requested():
+        while (self.queue.waiting or self.out) and not stopping.requested():
             self._collect()
             if time.monotonic() >= self.next_look:
                 self._look()
             self.board.refresh()
-            if self.waiting or self.out:
+            if self.queue.waiting or self.out:
                 time.sleep(POLL_SECONDS)
         if self.out and stopping.requested():
             self._leave()
@@ -101,61 +100,25 @@ class _Following:
             ended = submitted.ended()
             if ended is not None:
                 self.out.remove(submitted)
-                self.queued.discard(submitted.job)
-                self._record(ended)
+                self.not_begun.discard(submitted.job)
+                self.queue.record(ended)
                 self.next_look = 0.0
 
     def _look(self) -> None:
         """Submit what can begin, and note what has begun."""
-        ready = [job for job in list(self.waiting) if not self._settled(job) and not self._must_wait(job)]
-        ready = [job for n, job in enumerate(ready) if job.run_id not in {other.run_id for other in ready[:n]}]
-        if self.engine.at_most is not None:
-            ready = ready[: max(0, self.engine.at_most - len(self.out))]
+        room = None if self.engine.at_most is None else max(0, self.engine.at_most - len(self.out))
+        ready = list(islice(self.queue.ready([submitted.job for submitted in self.out]), room))
         if ready and not stopping.requested():
-            self.out += self.engine.submit(ready)
-            for submitted in self.out:
-                if submitted.job in ready:
-                    self.waiting.remove(submitted.job)
-                    self.queued.add(submitted.job)
-                    self.board.change(submitted.job, "waiting", submitted.label)
+            for submitted in self.engine.submit(ready):
+                self.out.append(submitted)
+                self.queue.begun(submitted.job)
+                self.not_begun.add(submitted.job)
+                self.board.change(submitted.job, "waiting", submitted.label)
         for submitted in self.out:
-            if submitted.job in self.queued and submitted.job.run.state() == "running":
-                self.queued.remove(submitted.job)
+            if submitted.job in self.not_begun and submitted.job.run.state() == "running":
+                self.not_begun.remove(submitted.job)
                 self.board.change(submitted.job, "running", submitted.label)
         self.next_look = time.monotonic() + LOOK_SECONDS
-
-    def _settled(self, job: Job) -> bool:
-        """Take a job off the list that need not, or must not, be submitted."""
-        broken = {ended.job.run_id for ended in self.results if ended.code}
-        if broken & set(job.after):
-            self._settle(Ended(job, 1, ("not started: a run it starts from is not done",)))
-        elif job.done():
-            self._settle(Ended(job, 0))
-        elif job.run_id in self.elsewhere and job.run.state() == "failed":
-            self._settle(Ended(job, 1, ("failed in another process", str(job.run.status().get("error", "")))))
-        else:
-            return False
-        return True
-
-    def _settle(self, ended: Ended) -> None:
-        self.waiting.remove(ended.job)
-        self._record(ended)
-
-    def _must_wait(self, job: Job) -> bool:
-        unfinished = {other.run_id for other in self.waiting} | {s.job.run_id for s in self.out}
-        if unfinished & set(job.after) or any(s.job.run_id == job.run_id for s in self.out):
-            return True
-        if job.run.state() != "running":
-            return False
-        if job.run_id not in self.elsewhere:
-            self.elsewhere.add(job.run_id)
-            self.board.change(job, "elsewhere")
-        return True
-
-    def _record(self, ended: Ended) -> None:
-        self.results.append(ended)
-        state = "stopped" if ended.code in STOPPED else "failed" if ended.code else "done"
-        self.board.change(ended.job, state, ended.said() if ended.code else "")
 
     def _leave(self) -> None:
         """Cancel the jobs and see them end, or say how to find them again."""

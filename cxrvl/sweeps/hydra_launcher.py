@@ -1,0 +1,46 @@
+"""What do our Hydra launchers share? Each of them is its settings and the engine they describe."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+if TYPE_CHECKING:
+    from cxrvl.sweeps.launching import Engine
+
+
+class EngineLauncher(Launcher):
+    """Computes what a sweep's jobs lack, on an engine.
+
+    Args:
+        settings: the keys of the launcher's config.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+        self.metric: str | None = None
+
+    @abstractmethod
+    def engine(self, settings: dict[str, Any]) -> "Engine":
+        """Return the engine that the settings describe, `retry_failed` left out.
+
+        Raises:
+            ConfigError: settings that cannot be right.
+        """
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take the name of the metric that a sweeper wants back, if it names one."""
+        metric = OmegaConf.select(config, "hydra.sweeper.metric")
+        self.metric = metric if isinstance(metric, str) else None
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Compute what the jobs lack."""
+        from cxrvl.sweeps.launching import launch
+
+        plain = {key: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for key, v in self.settings.items()}
+        retry_failed = bool(plain.pop("retry_failed"))
+        return launch(job_overrides, self.engine(plain), retry_failed=retry_failed, metric=self.metric)
