@@ -1,6 +1,7 @@
 """Can everything the configs of a sweep name be built? Asked in a process of its own, since it imports torch."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -22,13 +23,16 @@ def check_all(configs: Sequence[dict[str, Any]]) -> None:
     Raises:
         ConfigError: of the first config that is not right.
     """
-    first = {key: config for config in reversed(configs) if (key := shape(config)) not in _checked}
+    first: dict[str, dict[str, Any]] = {}
+    for config in configs:
+        if (key := shape(config)) not in _checked:
+            first.setdefault(key, config)
     if not first:
         return
     # In the launcher, torch would cost memory for as long as the sweep lasts.
     done = subprocess.run(
         [sys.executable, "-m", "cxrvl.sweeps.checking"],
-        input=json.dumps(configs), stdout=subprocess.PIPE, text=True, check=False,
+        input=json.dumps(list(first.values())), stdout=subprocess.PIPE, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         raise ConfigError(f"the check of the configs ended with exit code {done.returncode}")
@@ -60,10 +64,13 @@ def main() -> None:
             if config["init_from"] is not None and start not in starts:
                 check_chain(config)
             starts.add(start)
+        said = "null"
     except CxrvlError as error:
-        print(json.dumps(str(error)))
-    else:
-        print("null")
+        said = json.dumps(str(error))
+    try:
+        print(said, flush=True)
+    except BrokenPipeError:  # whoever asked was killed meanwhile
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter tries again as it ends
 
 
 if __name__ == "__main__":
