@@ -6,6 +6,7 @@ from cxrvl.sweeps.display import Board
 from cxrvl.sweeps.ended import Ended
 from cxrvl.sweeps.jobs import Job
 from cxrvl.sweeps.pool import run_jobs
+from cxrvl.sweeps.shares import Shares
 from cxrvl.sweeps.slots import Slots, visible_gpus
 
 
@@ -30,5 +31,5 @@ class LocalEngine:
             ConfigError: a job that this machine cannot run; none has been started then.
         """
         gpus = visible_gpus() if any(job.wants_gpu for job in jobs) else []
-        slots = Slots(jobs, gpus, self.per_job, self.jobs_per_gpu, self.slots)
+        slots = Slots(jobs, gpus, self.per_job, self.jobs_per_gpu, self.slots, Shares(self.jobs_per_gpu))
         return run_jobs(jobs, slots, self.grace_seconds, Board(jobs))

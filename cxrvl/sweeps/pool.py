@@ -40,7 +40,7 @@ class _Started:
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(GUARD), str(grace), *job.argv()],
             stdin=subprocess.PIPE, stdout=self.output, stderr=subprocess.STDOUT,
-            env=job.environment(place.gpus), start_new_session=True,
+            env=job.environment(place.gpus), start_new_session=True, pass_fds=place.held,
         )  # fmt: skip
 
     def tell(self, word: bytes) -> None:
@@ -89,6 +89,7 @@ class _Pool:
         self.slots, self.grace, self.board = slots, grace, board
         self.running: list[_Started] = []
         self.signals: list[tuple[int, float]] = []
+        self.told: set[Job] = set()
         self.next_look = 0.0
 
     def run(self) -> list[Ended]:
@@ -124,6 +125,9 @@ class _Pool:
         for job in self.queue.ready([started.job for started in self.running]):
             place = None if self.signals else self.slots.take(job)
             if place is None:
+                if self.slots.kept and job not in self.told:
+                    self.told.add(job)
+                    self.board.change(job, "waiting", "other sweeps use the GPUs")
                 break
             self.queue.begun(job)
             self.running.append(_Started(job, place, self.grace))

@@ -10,15 +10,22 @@ from pathlib import Path
 from cxrvl.data.preparation import default_workers
 from cxrvl.errors import ConfigError
 from cxrvl.sweeps.jobs import Job
+from cxrvl.sweeps.shares import Shares
 
 NVIDIA_CONTROL = Path("/dev/nvidiactl")
 
 
 @dataclass(frozen=True)
 class Place:
-    """What a job was given: names of GPUs as CUDA takes them, or, without any, a CPU slot."""
+    """What a job was given: names of GPUs as CUDA takes them, or, without any, a CPU slot.
+
+    Attributes:
+        gpus: their names.
+        held: open files that keep other sweeps from these GPUs.
+    """
 
     gpus: tuple[str, ...] = ()
+    held: tuple[int, ...] = ()
 
 
 class Slots:
@@ -30,6 +37,10 @@ class Slots:
         per_job: GPUs per job; None = what each job's trainer.devices asks for.
         jobs_per_gpu: small jobs that share one GPU.
         slots: jobs side by side that use no GPU; None = cores / threads of the largest of them.
+        shares: keeps other sweeps from the GPUs in use; None = there are no others.
+
+    Attributes:
+        kept: the last job that found no place would have found one, were it not for other sweeps.
 
     Raises:
         ConfigError: a job that can never be placed, or numbers below one.
@@ -42,11 +53,13 @@ class Slots:
         per_job: int | None = None,
         jobs_per_gpu: int = 1,
         slots: int | None = None,
+        shares: Shares | None = None,
     ) -> None:
         for name, value in (("per_job", per_job), ("jobs_per_gpu", jobs_per_gpu), ("slots", slots)):
             if value is not None and value < 1:
                 raise ConfigError(f"hydra.launcher.{name} is {value}; expected at least 1")
-        self.per_job = per_job
+        self.per_job, self.shares = per_job, shares
+        self.kept = False
         self.free = dict.fromkeys(gpus, jobs_per_gpu)
         self.free_slots = slots or self._default_slots([job for job in jobs if not self.gpus_of(job)])
         for job in jobs:
@@ -60,21 +73,38 @@ class Slots:
 
     def take(self, job: Job) -> Place | None:
         """Return a place for a job, the least loaded GPUs first, or None while there is none."""
+        self.kept = False
         count = self.gpus_of(job)
         if count:
-            chosen = sorted((gpu for gpu in self.free if self.free[gpu]), key=lambda gpu: -self.free[gpu])[:count]
-            if len(chosen) < count:
-                return None
-            for gpu in chosen:
-                self.free[gpu] -= 1
-            return Place(tuple(gpu for gpu in self.free if gpu in chosen))
+            return self._take_gpus(count)
         if not self.free_slots:
             return None
         self.free_slots -= 1
         return Place()
 
+    def _take_gpus(self, count: int) -> Place | None:
+        free = sorted((gpu for gpu in self.free if self.free[gpu]), key=lambda gpu: -self.free[gpu])
+        if len(free) < count:
+            return None
+        held: dict[str, int | None] = {}
+        for gpu in free:
+            file = self.shares.take(gpu) if self.shares is not None else None
+            if file is not None or self.shares is None:
+                held[gpu] = file
+            if len(held) == count:
+                break
+        files = tuple(file for file in held.values() if file is not None)
+        if len(held) < count:
+            self.kept = True
+            _close(files)
+            return None
+        for gpu in held:
+            self.free[gpu] -= 1
+        return Place(tuple(gpu for gpu in self.free if gpu in held), files)
+
     def give(self, place: Place) -> None:
         """Take back the place of a job that has ended."""
+        _close(place.held)
         if not place.gpus:
             self.free_slots += 1
         for gpu in place.gpus:
@@ -103,6 +133,11 @@ class Slots:
             )
         if count > len(self.free):
             raise ConfigError(f"{job.name} wants {count} GPUs, but {len(self.free)} are visible; ask for fewer")
+
+
+def _close(files: Sequence[int]) -> None:
+    for file in files:
+        os.close(file)
 
 
 def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[str]:
