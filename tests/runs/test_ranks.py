@@ -85,19 +85,14 @@ def assert_same_result(ours, theirs):
 
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory, cli_in):
-    """The same run in one process, and in two while another two compute another seed."""
+    """The same run in one process, and as a job of two in a sweep over seeds whose jobs run side by side."""
     cli = cli_in(tmp_path_factory.mktemp("ranks"))
-    cli("train", *GROUP_NORM, "paths.runs=one")
-    pair = [
-        cli.start("train", *GROUP_NORM, f"seed={seed}", "trainer=ddp", "trainer.devices=2", "paths.runs=two")
-        for seed in (0, 1)
-    ]
-    for process in pair:
-        out, err = process.communicate(timeout=400)
-        assert process.returncode == 0, err
-        assert out.splitlines()[-1].endswith("is done: two/" + out.rsplit("/", 1)[1].strip())
-        assert "rank" not in (out + err).lower(), "the user sees one training"
+    said = cli("train", *GROUP_NORM, "paths.runs=one")
     (one,) = (cli.folder / "one").iterdir()
+    two_each = ("trainer=ddp", "trainer.devices=2", "paths.runs=two", "hydra.launcher.slots=2")
+    swept = cli("train", "-m", *GROUP_NORM, "seed=0,1", *two_each)
+    assert said.splitlines()[-1].endswith(f"is done: one/{one.name}")
+    assert "rank" not in swept.lower(), "the user sees one training per seed"
     return cli, one, cli.folder / "two" / one.name
 
 
@@ -108,7 +103,7 @@ def test_two_processes_end_where_one_does(computed):
     assert "training run" in (two / "train.log").read_text()
 
 
-def test_two_jobs_at_the_same_time_do_not_meet(computed):
+def test_two_jobs_of_a_sweep_at_the_same_time_do_not_meet(computed):
     """Each rank has exactly its job's config, else it would have refused; and the seeds' results differ."""
     _, one, two = computed
     (other,) = [
