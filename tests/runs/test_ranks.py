@@ -105,7 +105,7 @@ def test_two_processes_end_where_one_does(computed):
 
 def test_two_jobs_of_a_sweep_at_the_same_time_do_not_meet(computed):
     """Each rank has exactly its job's config, else it would have refused; and the seeds' results differ."""
-    _, one, two = computed
+    _, _, two = computed
     (other,) = [path.parent for path in two.parent.glob("*/status.json") if path.parent != two]
     assert Run(other).config()["seed"] == 1
     assert Run(other).state() == "done"
