@@ -24,6 +24,7 @@ GROUP_NORM = (
     "experiment=phantom/none", "+model.backbone.norm=group", "data.source.images=96", "data.store.size=32",
     "data.batch_size=8", "+data.evaluation_batch_size=3", "trainer.max_epochs=2", "trainer.log_every_n_steps=1",
     "evaluation.marks=null", "evaluation.findings.bootstrap=20", "logger=none", "checkpoint.every_steps=1",
+    "trainer.gradient_clip_val=0.5",
 )  # fmt: skip
 
 
