@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from cxrvl import __version__
+from cxrvl.commands.data import add_data_parser
 from cxrvl.errors import CxrvlError, RankError
 from cxrvl.files import no_room
 from cxrvl.runs import stopping
@@ -81,6 +82,21 @@ def build_parser() -> argparse.ArgumentParser:
         ("prepare", "decode a data set's images once into a memory-mapped store"),
     ):
         commands.add_parser(name, help=text).add_argument("overrides", nargs="*", help=OVERRIDE_HELP)
+    split = commands.add_parser("split", help="write a data set's split, folds or label fractions as a versioned file")
+    split.add_argument("overrides", nargs="+", metavar="data config", help="such as nih14, and overrides")
+    split.add_argument(
+        "--kind", choices=("official", "patient", "kfold", "fractions", "distl"), default="official",
+        help="the source's own split, a new one by patient, k folds, nested label fractions, or DISTL's parts",
+    )  # fmt: skip
+    split.add_argument("--folds", type=int, help="number of folds (kfold: 5) or of unlabelled parts (distl: 3)")
+    split.add_argument(
+        "--fractions", type=float, nargs="+",
+        help="shares of train, val, test (patient); label fractions (fractions); the labelled share (distl)",
+    )  # fmt: skip
+    split.add_argument("--seed", type=int, default=0, help="another seed, another draw (default 0)")
+    split.add_argument("--out", required=True, help="CSV file to write")
+    split.add_argument("--force", action="store_true", help="replace another split of that name")
+    add_data_parser(commands)
     evaluate = commands.add_parser("evaluate", help="compute missing predictions of a finished run, and its metrics")
     evaluate.add_argument("--run", required=True, help="run id, or its first digits")
     evaluate.add_argument(
@@ -157,6 +173,18 @@ def _prepare(options: argparse.Namespace) -> None:
     prepare_store(options.overrides)
 
 
+def _split(options: argparse.Namespace) -> None:
+    from cxrvl.commands.split import split
+
+    split(options)
+
+
+def _data(options: argparse.Namespace) -> None:
+    from cxrvl.commands.data import data
+
+    data(options)
+
+
 def _evaluate(options: argparse.Namespace) -> None:
     from cxrvl.commands.evaluate import evaluate
 
@@ -201,6 +229,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "train": _train,
     "check": _check,
     "prepare": _prepare,
+    "split": _split,
+    "data": _data,
     "evaluate": _evaluate,
     "predict": _predict,
     "table": _table,

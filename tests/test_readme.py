@@ -36,6 +36,9 @@ BASES = (
     ("data=nih14", "data.root=/data/nih14"),
     ("model=timm", "model.backbone.name=resnet18", "model/context=acm"),
     ("task=classification_acm_release", "model=resnet50"),
+    ("data=mixture",),
+    ("data=phantom_pairs",),
+    ("data=phantom_self_training",),
 )
 
 

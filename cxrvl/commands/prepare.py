@@ -9,11 +9,11 @@ from cxrvl.config.compose import compose_config, resolved
 def prepare_store(overrides: Sequence[str]) -> None:
     """Make the image store a config trains from, and say where it lies."""
     from cxrvl.runs.identity import study_table
-    from cxrvl.runs.trainer import build_data
+    from cxrvl.runs.trainer import build_images
 
     config = resolved(compose_config(overrides))
     check(config)
-    data = build_data(config)
+    data = build_images(config)
     data.use_table(study_table(config))
     table = data.table
     print(f"{len(table)} images of {table.frame['patient'].nunique()} patients, split {table.split_name}")

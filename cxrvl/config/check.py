@@ -47,6 +47,26 @@ def check(config: DictConfig | dict) -> int:
     return count
 
 
+def check_part(config: dict, path: str) -> int:
+    """Verify the targets of one part of a resolved config, such as data.source, and import nothing for the others.
+
+    Returns:
+        Number of targets checked.
+
+    Raises:
+        ConfigError: as `check`, or the part is nothing that can be built.
+    """
+    node: Any = config
+    for key in path.split("."):
+        node = node.get(key) if isinstance(node, dict) else None
+    if not isinstance(node, dict) or "_target_" not in node:
+        raise ConfigError(f"'{path}' is {node!r}; expected a mapping with a _target_")
+    found = list(_targets(node, path))
+    for where, target in found:
+        _check_target(where, target)
+    return len(found)
+
+
 def _check_keys(node: dict, kind: type, path: str) -> None:
     """Hold the typed part of a config against the schema: `+key=` and `~key` get past Hydra's struct mode."""
     known = {field.name: field for field in fields(kind)}

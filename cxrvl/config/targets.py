@@ -8,6 +8,8 @@ from typing import Any
 from cxrvl.config.nearest import did_you_mean
 from cxrvl.errors import ConfigError
 
+PACKAGE = "cxrvl"
+
 
 def locate(target: str, path: str) -> Callable[..., Any]:
     """Import the object a dotted `_target_` names.
@@ -45,13 +47,29 @@ def _public(found: Any) -> list[str]:
 
 
 def signature(found: Callable[..., Any], target: str, path: str) -> inspect.Signature:
-    """Return the signature of a target, with its annotations evaluated where that is possible."""
+    """Return the signature of a target, with its annotations evaluated where that is possible.
+
+    A class of this package that takes `**options` hands them to its base, so it has the base's keywords too.
+    """
     try:
-        return inspect.signature(found, eval_str=True)
+        accepted = inspect.signature(found, eval_str=True)
     except NameError:  # an annotation imported for type checkers alone
-        return inspect.signature(found)
+        accepted = inspect.signature(found)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"'{path}._target_': {target} has no readable signature: {error}") from error
+    kinds = [parameter.kind for parameter in accepted.parameters.values()]
+    if not (
+        inspect.isclass(found) and found.__module__.split(".")[0] == PACKAGE and inspect.Parameter.VAR_KEYWORD in kinds
+    ):
+        return accepted
+    owner = next(kind for kind in found.__mro__ if "__init__" in vars(kind))
+    inherited = signature(found.__mro__[found.__mro__.index(owner) + 1], target, path).parameters
+    own = {n: p for n, p in accepted.parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+    rest = {
+        n: p.replace(kind=p.KEYWORD_ONLY) for n, p in inherited.items() if n not in own and p.kind != p.VAR_POSITIONAL
+    }
+    passed_on = [p for p in rest.values() if p.kind != p.VAR_KEYWORD]
+    return accepted.replace(parameters=[*own.values(), *passed_on])
 
 
 def keywords_of(node: Any) -> set[str]:

@@ -7,12 +7,16 @@ import numpy as np
 import pandas as pd
 
 from cxrvl.data.boxes import bad_boxes, long_boxes
-from cxrvl.data.files import MISSING, OUTSIDE, file_sizes, unsafe_key
+from cxrvl.data.files import FOLDER, MISSING, OUTSIDE, file_sizes, unsafe_key
 from cxrvl.errors import DataError
 
 SPLITS = ("train", "val", "test")
+# What a study table may say: "unlabelled" images are learnt from without their labels, so they are in no other split.
+SPLIT_NAMES = (*SPLITS, "unlabelled")
 LABEL_VALUES = (1.0, 0.0, -1.0)
 OLDEST = 130.0
+# The longest of Open-i's 3,955 reports has 1,446 characters, a case history a few thousand.
+LONGEST_TEXT = 50_000
 SHOWN = 3
 
 
@@ -23,12 +27,13 @@ def listing(items: Sequence[object], shown: int = SHOWN) -> str:
 
 
 def row_name(frame: pd.DataFrame, position: int) -> str:
-    """Name a row as its reader finds it: the data row of the origin file (first row below the header = 1) and the image.
+    """Name a row as its reader finds it: the data row of the origin file (first row below the header = 1) and its key.
 
-    The frame's index holds the 0-based data rows of the origin file.
+    The frame's index holds the 0-based data rows of the origin file; the key is the image, or else the study.
     """
-    image = f", image {frame['image'].iloc[position]!r}" if "image" in frame else ""
-    return f"row {int(frame.index[position]) + 1}{image}"
+    key = next((name for name in ("image", "study") if name in frame), None)
+    named = f", {key} {frame[key].iloc[position]!r}" if key else ""
+    return f"row {int(frame.index[position]) + 1}{named}"
 
 
 def _refuse(frame: pd.DataFrame, bad: np.ndarray, origin: str, message: Callable[[int], str]) -> None:
@@ -96,21 +101,21 @@ def check_keys(frame: pd.DataFrame, origin: str) -> None:
 
 
 def check_splits(frame: pd.DataFrame, origin: str) -> None:
-    """Refuse split names other than train, val, test, and patients with images in two of them."""
+    """Refuse split names other than train, val, test, unlabelled, and patients with images in two of them."""
     _refuse(
         frame,
-        ~frame["split"].isin(SPLITS).to_numpy(),
+        ~frame["split"].isin(SPLIT_NAMES).to_numpy(),
         origin,
-        lambda i: f"split is {frame['split'].iloc[i]!r}, expected one of {', '.join(SPLITS)}",
+        lambda i: f"split is {frame['split'].iloc[i]!r}, expected one of {', '.join(SPLIT_NAMES)}",
     )
     person = frame["dataset"] + "\0" + frame["patient"]
     codes, persons = pd.factorize(person)
-    seen = np.zeros((len(persons), len(SPLITS)), dtype=bool)
-    seen[codes, pd.Categorical(frame["split"], categories=list(SPLITS)).codes] = True
+    seen = np.zeros((len(persons), len(SPLIT_NAMES)), dtype=bool)
+    seen[codes, pd.Categorical(frame["split"], categories=list(SPLIT_NAMES)).codes] = True
     leaking = np.flatnonzero(seen.sum(axis=1) > 1)
     if leaking.size:
         first = int(np.flatnonzero(codes == leaking[0])[0])
-        places = " and ".join(name for name, there in zip(SPLITS, seen[leaking[0]], strict=True) if there)
+        places = " and ".join(name for name, there in zip(SPLIT_NAMES, seen[leaking[0]], strict=True) if there)
         raise DataError(
             f"{origin}, {row_name(frame, first)}: patient {frame['patient'].iloc[first]!r} has images in {places}; "
             f"{leaking.size} of {len(persons)} patients lie in more than one split, so scores would be too good. "
@@ -143,6 +148,36 @@ def check_ages(frame: pd.DataFrame, origin: str) -> None:
     )
 
 
+def check_text(frame: pd.DataFrame, sections: Sequence[str], origin: str) -> None:
+    """Refuse text that is no text, holds characters no report has, or is too long to be one report; None and NaN pass."""
+    for section in sections:
+        values = frame[section].tolist()
+        faults = [_text_fault(value) for value in values]
+        _refuse(
+            frame,
+            np.array([fault is not None for fault in faults], dtype=bool),
+            origin,
+            lambda i, section=section, faults=faults: f"{section} {faults[i]}",  # type: ignore[misc]
+        )
+
+
+def _text_fault(value: object) -> str | None:
+    if not isinstance(value, str):
+        empty = value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value))
+        return None if empty else f"is of type {type(value).__name__}; expected text, or an empty field"
+    if len(value) > LONGEST_TEXT:
+        return (
+            f"has {len(value):,} characters, expected at most {LONGEST_TEXT:,}; look for a quote that is never closed, "
+            "or for several reports in one field"
+        )
+    if "\0" in value:
+        return "holds a NUL character; save the file as UTF-8 text"
+    # Only text outside ASCII can hold half a surrogate pair, which no file and no tokenizer takes.
+    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        return "holds half of a surrogate pair; save the file as UTF-8 text"
+    return None
+
+
 def check_boxes(frame: pd.DataFrame, labels: Sequence[str], origin: str) -> pd.DataFrame:
     """Refuse impossible boxes and boxes of unknown findings; return the boxes as a long table."""
     boxes = long_boxes(frame["boxes"])
@@ -165,7 +200,7 @@ def check_boxes(frame: pd.DataFrame, labels: Sequence[str], origin: str) -> pd.D
 
 
 def check_files(frame: pd.DataFrame, root: Path, origin: str) -> np.ndarray:
-    """Refuse rows whose file is absent or leads out of the root; return (N,) int64 file sizes in bytes."""
+    """Refuse rows whose file is absent, a folder, or leads out of the root; return (N,) int64 file sizes in bytes."""
     sizes = file_sizes(root, frame["image"].tolist())
     _refuse(
         frame,
@@ -175,6 +210,12 @@ def check_files(frame: pd.DataFrame, root: Path, origin: str) -> np.ndarray:
             f"the file lies outside the data root {root} (through a symbolic link); "
             "set data.root to the folder that really holds the files"
         ),
+    )
+    _refuse(
+        frame,
+        sizes == FOLDER,
+        origin,
+        lambda _: f"the image is a folder below {root}; expected the path of one file: is another column the image?",
     )
     _refuse(
         frame,

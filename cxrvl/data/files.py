@@ -10,6 +10,7 @@ from cxrvl.errors import DataError
 
 MISSING = -1
 OUTSIDE = -2
+FOLDER = -3
 
 
 def unsafe_key(key: str) -> str | None:
@@ -34,8 +35,8 @@ def file_sizes(root: Path, keys: Sequence[str]) -> np.ndarray:
     """Measure all image files of a table in bulk.
 
     root: the data root, itself allowed to be a symbolic link; keys: N posix paths relative to it (see `unsafe_key`).
-    Returns (N,) int64 bytes; `MISSING` where there is no regular file, `OUTSIDE` where a symbolic link leads out of
-    the root. Raises DataError if the root is not a folder.
+    Returns (N,) int64 bytes; `MISSING` where there is no regular file, `FOLDER` where the key names a folder, `OUTSIDE`
+    where a symbolic link leads out of the root. Raises DataError if the root is not a folder.
     """
     if not root.is_dir():
         raise DataError(f"data root {root}: no such folder; set data.root to the folder that holds the images")
@@ -44,15 +45,33 @@ def file_sizes(root: Path, keys: Sequence[str]) -> np.ndarray:
     for i, key in enumerate(keys):
         folders.setdefault(key.rpartition("/")[0], []).append(i)
     sizes = np.full(len(keys), MISSING, dtype=np.int64)
+    real = {"": real_root}
     for folder, positions in folders.items():
-        path = f"{real_root}/{folder}" if folder else real_root
+        path = _real_folder(folder, real)
         names = [keys[i].rpartition("/")[2] for i in positions]
-        if not _below(os.path.realpath(path), real_root):
+        if not _below(path, real_root):
             sizes[positions] = OUTSIDE
             continue
         found = _sizes_in(path, names, real_root)
         sizes[positions] = [found.get(name, MISSING) for name in names]
     return sizes
+
+
+def _real_folder(folder: str, real: dict[str, str]) -> str:
+    """Follow the links in a folder's path below the root; `real` remembers where the folders above it lie.
+
+    MIMIC-CXR has a folder per study: asking only for the last part of each path saves most of the time.
+    """
+    known = folder
+    while known not in real:
+        known = known.rpartition("/")[0]
+    path = real[known]
+    for name in folder[len(known) :].strip("/").split("/") if folder != known else ():
+        known = f"{known}/{name}" if known else name
+        path = f"{path}/{name}"
+        link = os.path.islink(path)  # noqa: PTH114 - a Path for every folder of a set costs a second
+        path = real[known] = os.path.realpath(path) if link else path
+    return path
 
 
 def _below(path: str, root: str) -> bool:
@@ -65,10 +84,16 @@ def _sizes_in(folder: str, names: Iterable[str], real_root: str) -> dict[str, in
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name not in wanted or not entry.is_file():
+                if entry.name not in wanted:
                     continue
-                outside = entry.is_symlink() and not _below(os.path.realpath(entry.path), real_root)
-                sizes[entry.name] = OUTSIDE if outside else entry.stat().st_size
+                if entry.is_symlink() and not _below(os.path.realpath(entry.path), real_root):
+                    sizes[entry.name] = OUTSIDE
+                elif entry.is_file():
+                    sizes[entry.name] = entry.stat().st_size
+                elif entry.is_dir():
+                    sizes[entry.name] = FOLDER
     except (FileNotFoundError, NotADirectoryError):
         return {}
+    except OSError as error:
+        raise DataError(f"{folder}: the folder cannot be listed ({error.strerror}); mend it, or its rows") from error
     return sizes

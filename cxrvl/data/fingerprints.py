@@ -24,9 +24,9 @@ def digest(*columns: Iterable[str]) -> str:
     return total.hexdigest()
 
 
-def order_by_key(frame: pd.DataFrame) -> np.ndarray:
-    """Positions (N,) that sort a table by (dataset, image), by code points, so on every machine alike."""
-    keys = list(zip(frame["dataset"].tolist(), frame["image"].tolist(), strict=True))
+def order_by_key(frame: pd.DataFrame, key: str = "image") -> np.ndarray:
+    """Positions (N,) that sort a table by (dataset, key column), by code points, so on every machine alike."""
+    keys = list(zip(frame["dataset"].tolist(), frame[key].tolist(), strict=True))
     return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
 
 

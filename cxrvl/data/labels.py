@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from cxrvl.data.checks import LABEL_VALUES
 from cxrvl.errors import DataError
 
 # The usual CheXNet order, also that of ACM's outputs (papers: ACM, released code of cxr14).
@@ -26,6 +27,37 @@ CHESTXRAY14 = (
     "Hernia",
 )
 NO_FINDING = "No Finding"
+
+# The order of the columns in CheXpert's train.csv (Irvin et al., AAAI 2019).
+CHEXPERT14 = (
+    NO_FINDING,
+    "Enlarged Cardiomediastinum",
+    "Cardiomegaly",
+    "Lung Opacity",
+    "Lung Lesion",
+    "Edema",
+    "Consolidation",
+    "Pneumonia",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Fracture",
+    "Support Devices",
+)
+# The one vocabulary all sources map into, so that several of them mix; CheXpert's "Pleural Effusion" is "Effusion" here.
+VOCABULARY = (
+    *CHESTXRAY14,
+    "Enlarged Cardiomediastinum",
+    "Lung Opacity",
+    "Lung Lesion",
+    "Pleural Other",
+    "Fracture",
+    "Support Devices",
+    "Tuberculosis",
+    "COVID-19",
+    NO_FINDING,
+)
 
 
 def choose_labels(wanted: Sequence[str], vocabulary: Sequence[str], dataset: str) -> tuple[str, ...]:
@@ -85,6 +117,55 @@ def map_values(column: pd.Series, mapping: Mapping[object, float] | None, origin
     _refuse_unknown(column, pd.Series(unknown[codes], index=column.index), origin, f"one of {', '.join(table)}")
     known = np.array([table.get(entry, np.float32(np.nan)) for entry in plain], dtype=np.float32)
     return pd.Series(known[codes], index=column.index, name=column.name)
+
+
+def map_labels(frame: pd.DataFrame, label_map: Mapping[str, str | None], origin: str) -> pd.DataFrame:
+    """Rename a source's label columns into the joint vocabulary.
+
+    frame: N rows of numbers (1, 0, -1, empty), one column per label under its written name, index = 0-based data rows
+    of `origin`. label_map: written name -> name in `VOCABULARY`, or None for a column left out on purpose. Several
+    written names may share a target: of their values the strongest wins, 1 before -1 before 0 before not stated.
+    Returns (N, labels) float32 with the index of `frame`, in the order of `VOCABULARY`.
+    Raises DataError, with the nearest name, for a target outside the vocabulary, a written name without a column and a
+    column without an entry; and, naming the row, for a value other than 1, 0, -1 or empty.
+    """
+    targets = [target for target in label_map.values() if target is not None]
+    for what, names, known in (
+        ("label_map points to", targets, VOCABULARY),
+        ("label_map names the column", list(label_map), [str(name) for name in frame.columns]),
+        ("label_map has no entry for the column", [str(name) for name in frame.columns], list(label_map)),
+    ):
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise DataError(f"{origin}: {what} {unknown[0]!r}; {hint}Known names: {', '.join(known) or 'none'}")
+    ranks: dict[str, np.ndarray] = {}
+    for written, target in label_map.items():
+        values = map_values(frame[written], None, origin)
+        known_value = values.isna() | values.isin(LABEL_VALUES)
+        _refuse_unknown(frame[written], ~known_value, origin, "1 (positive), 0 (negative), -1 (uncertain) or empty")
+        if target is not None:
+            ranks[target] = np.maximum(ranks.get(target, 0), _strength(values.to_numpy()))
+    mapped = {name: _OF_STRENGTH[ranks[name]] for name in VOCABULARY if name in ranks}
+    return pd.DataFrame(mapped, index=frame.index, columns=list(mapped))
+
+
+def strongest(values: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
+    """Join rows that speak of the same thing: of their values the strongest wins, 1 before -1 before 0 before NaN.
+
+    values: (N, L) labels; groups: (N,) int64 in [0, count). Returns (count, L) float32.
+    """
+    strength = np.zeros((count, values.shape[1]), dtype=np.int8)
+    np.maximum.at(strength, groups, _strength(values))
+    return _OF_STRENGTH[strength]
+
+
+_OF_STRENGTH = np.array([np.nan, 0.0, -1.0, 1.0], dtype=np.float32)
+
+
+def _strength(values: np.ndarray) -> np.ndarray:
+    return np.select([values == 1, values == -1, values == 0], [3, 2, 1], default=0).astype(np.int8)
 
 
 def _plain(value: object) -> str:

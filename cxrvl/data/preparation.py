@@ -30,7 +30,7 @@ from cxrvl.data.store_files import (
 )
 from cxrvl.data.store_lock import exclusive
 from cxrvl.data.store_pixels import PIXELS_VERSION, StoreSpec
-from cxrvl.data.store_workers import Decoder, Result, Task, decode_all, file_state
+from cxrvl.data.store_workers import Decoder, Result, Task, decode_all
 from cxrvl.errors import DataError, RunError
 
 if TYPE_CHECKING:
@@ -104,14 +104,12 @@ def _finished(folder: Path, keys: pd.DataFrame, decoder: Decoder) -> dict[int, E
     entries = _published(folder)
     good = {row: entry for row, entry in entries.items() if not entry.reason}
     mendable = len(good) < len(keys) and os.access(folder, os.W_OK)
-    return None if mendable or _changed(good, keys["image"].tolist(), decoder.root) else entries
+    return None if mendable or _changed(good, keys["image"].tolist(), decoder) else entries
 
 
-def _changed(entries: dict[int, Entry], images: list[str], root: Path | None) -> list[int]:
+def _changed(entries: dict[int, Entry], images: list[str], decoder: Decoder) -> list[int]:
     """Rows whose file is not the one that was read."""
-    if root is None:
-        return []
-    return [row for row, e in entries.items() if file_state(root / images[row]) != (e.file_size, e.mtime_ns)]
+    return [row for row, e in entries.items() if decoder.state(images[row]) != (e.file_size, e.mtime_ns)]
 
 
 def _complete(
@@ -121,7 +119,7 @@ def _complete(
     known = _known(folder, len(keys), decoder.spec)
     good = {row: entry for row, entry in known.items() if not entry.reason}
     images = keys["image"].tolist()
-    changed = _changed(good, images, decoder.root)
+    changed = _changed(good, images, decoder)
     for row in changed:
         del good[row]
     if changed:
@@ -134,7 +132,7 @@ def _complete(
             _write(folder, len(keys), decoder, _shown(results, len(tasks), len(keys), progress))
         known = good | read_journal(folder)
     if tasks or not (folder / INDEX).exists():
-        write_index(folder, keys, known.values(), {"identity": meta, "images": len(keys)}, decoder.root)
+        write_index(folder, keys, known.values(), {"identity": meta, "images": len(keys)}, decoder.path)
     return known
 
 

@@ -2,24 +2,36 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 
+from cxrvl.data.reports.table import ReportTable
+from cxrvl.data.resplit import resplit
 from cxrvl.data.studies import StudyTable
 from cxrvl.errors import ConfigError, DataError
 
+Table = TypeVar("Table", StudyTable, ReportTable)
 
-def select(table: StudyTable, labels: Sequence[str] | None = None, limit: int | None = None) -> StudyTable:
-    """Keep some labels, in the given order, and at most `limit` images of each split.
+SELECTION_KEYS = (
+    "labels", "limit", "split_file", "fold", "folds", "label_fraction", "unlabelled_folds", "split_seed",
+)  # fmt: skip
+"""Keys of a data config that `select` takes."""
+
+
+def select(table: Table, labels: Sequence[str] | None = None, limit: int | None = None, **split: Any) -> Table:
+    """Split anew where asked, keep some labels, in the given order, and at most `limit` images of each split.
 
     Args:
         labels: label names out of the table's; None keeps all.
         limit: images per split, for debugging, with each label's classes where there is room; None keeps all.
+        split: options of `cxrvl.data.resplit.resplit`; folds do not depend on the labels chosen.
 
     Raises:
         DataError: a label the table does not have.
         ConfigError: a limit below one.
     """
+    table = resplit(table, **split)
     if isinstance(labels, str):
         raise ConfigError(f"data.labels is the word {labels!r}; expected a list: data.labels=[{labels}]")
     if labels is not None:

@@ -2,44 +2,66 @@
 
 import gzip
 import hashlib
+import re
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from cxrvl.data.checks import SPLITS, listing
+from cxrvl.data.checks import SPLIT_NAMES, SPLITS, listing
 from cxrvl.data.fingerprints import digest
 from cxrvl.errors import DataError
+from cxrvl.files import write_atomic
+
+# Optional columns of a split file, and what may stand in them; an empty field says that the row has none.
+PARTS = {
+    "fold": ("a whole number from 0", re.compile(r"\d+")),
+    "fraction": ("a share such as 0.05", re.compile(r"0?\.\d*[1-9]\d*|1|1\.0*")),
+    "labelled": ("0 or 1", re.compile(r"[01]")),
+}
 
 
 @dataclass(frozen=True)
 class SplitAssignment:
     """Split of each image or patient, as read from files.
 
-    by: "image" or "patient"; split: key -> split name; sha256: of the sorted (key, split) pairs, so that neither the
-    order of lines nor line ends matter; origin: the file or files, for messages.
+    by: "image" or "patient"; split: key -> split name; sha256: of the sorted (key, split) pairs, and of `parts`, so that
+    neither the order of lines nor line ends matter; origin: the file or files, for messages.
+    parts: column -> key -> what is written, for the columns of `PARTS` that the file has.
     """
 
     by: str
     split: Mapping[str, str]
     sha256: str
     origin: str
+    parts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def apply(self, keys: Sequence[str]) -> np.ndarray:
         """Split names (N,) object of N image names or patients; "" where the files do not list one."""
         return np.array([self.split.get(key, "") for key in keys], dtype=object)
 
 
-def assignment(by: str, split: Mapping[str, str], origin: str) -> SplitAssignment:
-    """Make an assignment of key -> split name, checked for split names other than train, val, test."""
-    bad = [(key, name) for key, name in split.items() if name not in SPLITS]
+def assignment(
+    by: str, split: Mapping[str, str], origin: str, parts: Mapping[str, Mapping[str, str]] | None = None
+) -> SplitAssignment:
+    """Make an assignment of key -> split name, checked for unknown split names and for what `parts` may hold."""
+    bad = [(key, name) for key, name in split.items() if name not in SPLIT_NAMES]
     if bad:
-        raise DataError(f"{origin}: {by} {bad[0][0]!r} is in split {bad[0][1]!r}, expected one of {', '.join(SPLITS)}")
+        raise DataError(
+            f"{origin}: {by} {bad[0][0]!r} is in split {bad[0][1]!r}, expected one of {', '.join(SPLIT_NAMES)}"
+        )
     keys = sorted(split)
-    return SplitAssignment(by, split, digest(keys, (split[key] for key in keys)), origin)
+    columns = [[split[key] for key in keys]]
+    for name, values in (parts or {}).items():
+        expected, pattern = PARTS[name]
+        wrong = [key for key in keys if values[key] and not pattern.fullmatch(values[key])]
+        if wrong:
+            raise DataError(f"{origin}: {by} {wrong[0]!r} has {name} {values[wrong[0]]!r}, expected {expected}")
+        columns.append([name, *(values[key] for key in keys)])
+    return SplitAssignment(by, split, digest(keys, *columns), origin, parts or {})
 
 
 def read_list(path: Path) -> list[str]:
@@ -77,7 +99,10 @@ def read_lists(lists: Mapping[str, Path]) -> SplitAssignment:
 
 
 def read_split_file(path: Path) -> SplitAssignment:
-    """Read a CSV with the columns `image,split` or `patient,split`; DataError names the column or row at fault."""
+    """Read a CSV with the columns `image,split` or `patient,split` and any of `PARTS`, as `cxrvl split` writes it.
+
+    Raises DataError naming the column or row at fault.
+    """
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
@@ -93,26 +118,49 @@ def read_split_file(path: Path) -> SplitAssignment:
         raise DataError(
             f"split file {path}, row {int(twice[0]) + 1}: {by[0]} {keys.iloc[int(twice[0])]!r} is listed twice"
         )
-    return assignment(by[0], dict(zip(keys, frame["split"], strict=True)), str(path))
+    parts = {name: dict(zip(keys, frame[name], strict=True)) for name in PARTS if name in frame}
+    return assignment(by[0], dict(zip(keys, frame["split"], strict=True)), str(path), parts)
 
 
-def write_split_file(path: Path, keys: Sequence[str], split: Sequence[str], by: str = "image") -> str:
+def write_split_file(
+    path: Path,
+    keys: Sequence[str],
+    split: Sequence[str],
+    by: str = "image",
+    parts: Mapping[str, Sequence[str]] | None = None,
+) -> str:
     """Write a split as CSV (`image,split` or `patient,split`), sorted by key, at once or not at all; return its SHA-256.
 
     keys may repeat (patients with several images) as long as the split agrees; DataError if it does not.
+    parts: further columns, named in `PARTS`; a key has the value of its first row.
     """
+    result = planned_split(path, keys, split, by, parts)
+    ordered = sorted(result.split)
+    frame = pd.DataFrame({by: ordered, "split": [result.split[key] for key in ordered]})
+    for name, values in result.parts.items():
+        frame[name] = [values[key] for key in ordered]
+    write_atomic(path, lambda file: frame.to_csv(file, index=False, lineterminator="\n"))
+    return result.sha256
+
+
+def planned_split(
+    path: Path,
+    keys: Sequence[str],
+    split: Sequence[str],
+    by: str = "image",
+    parts: Mapping[str, Sequence[str]] | None = None,
+) -> SplitAssignment:
+    """What `write_split_file` would write."""
     if by not in ("image", "patient"):
         raise DataError(f"split file {path}: by is {by!r}, expected 'image' or 'patient'")
     chosen: dict[str, str] = {}
     for key, name in zip(keys, split, strict=True):
         if chosen.setdefault(key, name) != name:
             raise DataError(f"split file {path}: {by} {key!r} is in {chosen[key]!r} and in {name!r}")
-    result = assignment(by, chosen, str(path))
-    frame = pd.DataFrame({by: sorted(chosen), "split": [chosen[key] for key in sorted(chosen)]})
-    partial = path.with_name(path.name + ".partial")
-    frame.to_csv(partial, index=False, lineterminator="\n")
-    partial.replace(path)
-    return result.sha256
+    ordered = {
+        name: dict(reversed(list(zip(keys, values, strict=True)))) for name, values in (parts or {}).items()
+    }
+    return assignment(by, chosen, str(path), ordered)
 
 
 def patient_draw(patients: Sequence[str], salt: str) -> np.ndarray:
@@ -148,8 +196,9 @@ def split_by_patient(
     draw = patient_draw(patients, f"cxrvl split {seed}")
     if positives is not None:
         draw = _rank_in_strata(patients, draw, positives)
-    names = np.array(list(fractions), dtype=object)
-    edges = np.cumsum(list(fractions.values()))[:-1]
+    # In one order, whatever that of the mapping: a config written to JSON and read again has its keys sorted.
+    names = np.array([name for name in SPLITS if name in fractions], dtype=object)
+    edges = np.cumsum([fractions[name] for name in names])[:-1]
     return names[np.searchsorted(edges, draw, side="right")]
 
 

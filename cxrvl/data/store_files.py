@@ -11,7 +11,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from io import BytesIO
@@ -180,16 +180,20 @@ def read_journal(folder: Path) -> dict[int, Entry]:
 
 
 def write_index(
-    folder: Path, keys: pd.DataFrame, entries: Iterable[Entry], meta: dict[str, Any], root: Path | None
+    folder: Path,
+    keys: pd.DataFrame,
+    entries: Iterable[Entry],
+    meta: dict[str, Any],
+    path: Callable[[str], Path | None],
 ) -> None:
     """Publish a finished store: meta.json, quarantine.csv, then index.parquet at once, then the journal goes.
 
-    keys: `dataset` and `image` of all N rows in store order. root: folder of the image files, None for generated ones.
+    keys: `dataset` and `image` of all N rows in store order. path: file of an image, None for a generated one.
     """
     index = pd.DataFrame([asdict(entry) for entry in entries]).sort_values("row", ignore_index=True)
     index = pd.concat([keys.reset_index(drop=True), index], axis=1)
     bad = index.loc[index["reason"] != "", ["dataset", "image", "reason"]]
-    bad.insert(2, "file", ["" if root is None else str(root / key) for key in bad["image"]])
+    bad.insert(2, "file", [str(path(key) or "") for key in bad["image"]])
     with full_disk_as_error(folder):
         _replace(folder / META, (json.dumps(meta, indent=2, sort_keys=True) + "\n").encode())
         _replace(folder / QUARANTINE, bad.to_csv(index=False).encode())

@@ -35,7 +35,10 @@ Result = tuple[Entry, np.ndarray | None]
 
 @dataclass(frozen=True)
 class Decoder:
-    """Everything a worker needs: the source, what to make of its images, and where its files lie (None: generated)."""
+    """Everything a worker needs: the source, what to make of its images, and where its files lie.
+
+    root: folder of the files; None where they are generated, or where the source itself says where each lies (`path`).
+    """
 
     source: Any
     spec: StoreSpec
@@ -43,7 +46,7 @@ class Decoder:
 
     def __call__(self, tasks: Sequence[Task], stop: Event | None = None) -> list[Result]:
         """Decode tasks in order; unreadable images come back with a reason instead of pixels. Stops early on `stop`."""
-        before = [self._stat(task.key) for task in tasks]
+        before = [self.state(task.key) for task in tasks]
         many = self._read_many(tasks)
         results: list[Result] = []
         for i, task in enumerate(tasks):
@@ -70,12 +73,21 @@ class Decoder:
             raise RunError(f"source {self.source.name}: read_many gave {len(images)} images for {len(tasks)} keys")
         return images
 
-    def _stat(self, key: str) -> tuple[int, int]:
-        return (-1, -1) if self.root is None else file_state(self.root / key)
+    def path(self, key: str) -> Path | None:
+        """Return the file of an image; None for a generated one."""
+        if self.root is not None:
+            return self.root / key
+        locate = getattr(self.source, "path", None)
+        return locate(key) if locate else None
+
+    def state(self, key: str) -> tuple[int, int]:
+        """Return size and modification time of an image's file, see `file_state`; (-1, -1) for a generated one."""
+        path = self.path(key)
+        return (-1, -1) if path is None else file_state(path)
 
     def _reason(self, fault: DataError, key: str) -> str:
-        text = " ".join(str(fault).split())
-        return text if self.root is None else text.removeprefix(f"{self.root / key}: ")
+        text, path = " ".join(str(fault).split()), self.path(key)
+        return text if path is None else text.removeprefix(f"{path}: ")
 
 
 def file_state(path: Path) -> tuple[int, int]:

@@ -4,13 +4,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from cxrvl.data import checks
 from cxrvl.data.fingerprints import boxes_digest, digest, labels_digest, order_by_key
+from cxrvl.data.rows import LabelledRows, joint_labels, joint_origin, lay_out, numbers, words
 from cxrvl.errors import DataError
+
+if TYPE_CHECKING:
+    from cxrvl.data.reports.table import ReportTable
 
 NEEDED = ("image", "dataset", "patient", "split")
 TEXT = ("view", "sex", "study")
@@ -20,7 +25,7 @@ UNKNOWN_SIZE = -1
 
 
 @dataclass(frozen=True)
-class StudyTable:
+class StudyTable(LabelledRows):
     """One row per image of one or several data sets, checked.
 
     frame: a RangeIndex (row number = "index" in batches) and the columns
@@ -28,7 +33,7 @@ class StudyTable:
         dataset  name of the data set; (dataset, image) is unique
         patient, study, view, sex    strings, "" where unknown; patients are never unknown
         age      float32 years, NaN where unknown
-        split    "train", "val" or "test"; never two for one patient of one data set
+        split    "train", "val", "test" or "unlabelled"; never two for one patient of one data set
         boxes    list of (label, x0, y0, x1, y1) in [0, 1] of native width and height; [] = no box annotation
         width, height    float32 native pixels, NaN where unknown
         bytes    int64 content size: the file's bytes, 0 for generated images, -1 where not measured
@@ -47,6 +52,7 @@ class StudyTable:
     root: Path | None = None
     split_lists: str = ""
     notes: tuple[str, ...] = ()
+    unit: ClassVar[str] = "images"
 
     @classmethod
     def build(
@@ -77,6 +83,7 @@ class StudyTable:
         checks.check_label_values(table, labels, origin)
         checks.check_ages(table, origin)
         checks.check_boxes(table, labels, origin)
+        checks.check_text(table, [name for name in SECTIONS if name in table], origin)
         if root is not None and check_files:
             table["bytes"] = checks.check_files(table, root, origin)
         elif root is not None:
@@ -97,16 +104,12 @@ class StudyTable:
             raise DataError("no study table to join; name at least one source under data.sources")
         if len(tables) == 1 and (labels is None or tuple(labels) == tables[0].labels):
             return tables[0]
-        known = tuple(dict.fromkeys(name for table in tables for name in table.labels))
-        wanted = known if labels is None else tuple(labels)
-        unknown = [name for name in wanted if name not in known]
-        if unknown:
-            raise DataError(f"no source has the label {checks.listing(unknown)}; known: {checks.listing(known, 40)}")
+        wanted = joint_labels(tables, labels)
         frames = [_with_labels(table, wanted) for table in tables]
         joint = pd.concat(frames, ignore_index=True)
         for column in joint.columns.difference([*wanted, *COLUMNS]):
             joint[column] = joint[column].astype(object)
-        origin = "joint table of " + " + ".join(dict.fromkeys(str(t.frame["dataset"].iloc[0]) for t in tables))
+        origin = joint_origin(tables)
         checks.check_keys(joint, origin)
         checks.check_splits(joint, origin)
         roots = {table.root for table in tables}
@@ -119,35 +122,6 @@ class StudyTable:
             digest(lists) if any(lists) else "",
             tuple(note for table in tables for note in table.notes),
         )
-
-    def __len__(self) -> int:
-        return len(self.frame)
-
-    def split(self, name: str) -> np.ndarray:
-        """Row numbers (n,) int64 of one split, ascending; DataError if it is empty or unknown."""
-        rows = np.flatnonzero((self.frame["split"] == name).to_numpy()).astype(np.int64)
-        if not rows.size:
-            there = ", ".join(f"{key} ({count} images)" for key, count in self.frame["split"].value_counts().items())
-            raise DataError(
-                f"split {name!r} of {self.split_name!r} is empty; splits with images: {there}. "
-                "Use one of these, or another split of the data set"
-            )
-        return rows
-
-    def targets(self) -> np.ndarray:
-        """Label values (N, L) float32: 1 positive, 0 negative, -1 uncertain, NaN not stated."""
-        return self.frame[list(self.labels)].to_numpy(dtype=np.float32)
-
-    def class_counts(self, split: str) -> pd.DataFrame:
-        """Count label values in one split: index = labels, columns positive, negative, uncertain, unstated (int)."""
-        values = self.targets()[self.split(split)]
-        counts = {
-            "positive": (values == 1).sum(axis=0),
-            "negative": (values == 0).sum(axis=0),
-            "uncertain": (values == -1).sum(axis=0),
-            "unstated": np.isnan(values).sum(axis=0),
-        }
-        return pd.DataFrame(counts, index=pd.Index(self.labels, name="label"))
 
     def check_trainable(self, split: str = "train") -> None:
         """Refuse to train on labels without a positive or without a negative image in `split`, by name."""
@@ -167,6 +141,12 @@ class StudyTable:
         frame = self.frame.assign(split=np.asarray(split, dtype=object))
         checks.check_splits(frame, f"split {split_name!r}")
         return replace(self, frame=frame, split_name=split_name, split_lists=split_lists)
+
+    def reports(self) -> "ReportTable":
+        """One row per study with its text; DataError for a table without text, or a study whose images disagree on it."""
+        from cxrvl.data.reports.table import reports_of
+
+        return reports_of(self)
 
     @property
     def split_sha256(self) -> str:
@@ -209,38 +189,20 @@ def _complete(frame: pd.DataFrame, labels: tuple[str, ...], origin: str) -> pd.D
     if not pd.api.types.is_integer_dtype(table.index.dtype):
         table.index = pd.RangeIndex(len(table))
     for column in (*NEEDED, *TEXT):
-        values = table[column] if column in table else pd.Series("", index=table.index)
-        table[column] = values.astype(object).where(values.notna(), "").astype(str).astype(object)
+        table[column] = words(table, column)
     # An image without a study of its own is its own study.
     table["study"] = table["study"].where(table["study"] != "", table["image"])
     for column in (*labels, "age", "width", "height"):
-        values = table[column] if column in table else pd.Series(np.nan, index=table.index)
-        table[column] = _numbers(table, values, column, origin)
+        table[column] = numbers(table, column, origin)
     if "boxes" not in table:
         table["boxes"] = pd.Series([[] for _ in range(len(table))], index=table.index, dtype=object)
     table["bytes"] = table["bytes"].astype(np.int64) if "bytes" in table else np.int64(0)
     return table
 
 
-def _numbers(table: pd.DataFrame, values: pd.Series, column: str, origin: str) -> pd.Series:
-    numbers = pd.to_numeric(values, errors="coerce").astype(np.float32)
-    lost = np.flatnonzero((numbers.isna() & values.notna()).to_numpy())
-    if lost.size:
-        where = checks.row_name(table, int(lost[0]))
-        raise DataError(
-            f"{origin}, {where}: {column} is {values.iloc[int(lost[0])]!r}, expected a number or an empty field "
-            f"({lost.size} such rows); map the value to a number"
-        )
-    return numbers
-
-
 def _with_labels(table: StudyTable, labels: tuple[str, ...]) -> pd.DataFrame:
     """Lay a table's labels out as `labels`; boxes of labels that are not wanted go."""
-    dropped = [name for name in table.labels if name not in labels]
-    frame = table.frame.drop(columns=dropped)
-    for name in labels:
-        if name not in frame.columns:
-            frame[name] = np.float32(np.nan)
-    if dropped:
+    frame = lay_out(table, labels)
+    if any(name not in labels for name in table.labels):
         frame["boxes"] = [[box for box in boxes if box[0] in labels] for boxes in frame["boxes"]]
     return frame

@@ -7,11 +7,12 @@ import numpy as np
 import torch
 
 from cxrvl.data.boxes import Corners, first_with_box, seen
+from cxrvl.data.modules.loading import BatchRows
 from cxrvl.models.attention import attend
 from cxrvl.runs.execute import use_weights
 from cxrvl.runs.identity import study_table
 from cxrvl.runs.store import Run
-from cxrvl.runs.trainer import build_data, build_task, quieten, set_up_process
+from cxrvl.runs.trainer import build_images, build_task, quieten, set_up_process
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,16 @@ def attended_examples(run: Run, config: dict[str, Any], count: int) -> Examples 
     """
     quieten()
     set_up_process(config)
-    data, task = build_data(config), build_task(config, pretrained=False).eval()
+    data, task = build_images(config), build_task(config, pretrained=False).eval()
     data.use_table(study_table(config))
     use_weights(run, config, task)
     chosen = first_with_box(data.table, data.table.split("test"), count)
     if not chosen:
         return None
     rows = [row for row, _ in chosen]
-    loader = torch.utils.data.DataLoader(data.dataset(), batch_sampler=[rows], collate_fn=lambda batch: batch)
+    loader = torch.utils.data.DataLoader(
+        data.dataset(), batch_sampler=[BatchRows(rows)], collate_fn=lambda batch: batch
+    )
     batch = data.transform(next(iter(loader)))
     found = attend(task.model, batch["image"])
     if found is None:

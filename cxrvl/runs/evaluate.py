@@ -10,7 +10,7 @@ import torch
 
 from cxrvl.config.build import build
 from cxrvl.data.modules.base import CXRDataModule
-from cxrvl.data.studies import StudyTable
+from cxrvl.data.rows import LabelledRows
 from cxrvl.evaluation.predictions import read_predictions, write_predictions
 from cxrvl.files import read_json, write_json
 from cxrvl.runs.evaluations import Evaluation
@@ -26,10 +26,10 @@ class PredictionCollector(pl.Callback):
 
     Args:
         evaluator: has `rows(batch, output, table)`.
-        table: the study table the batches' `index` points into.
+        table: the table the batches' `index` points into.
     """
 
-    def __init__(self, evaluator: Any, table: StudyTable) -> None:
+    def __init__(self, evaluator: Any, table: LabelledRows) -> None:
         self.evaluator, self.table = evaluator, table
         self.parts: list[pd.DataFrame] = []
 
@@ -54,7 +54,7 @@ def to_cpu(value: Any) -> Any:
     return value
 
 
-def check_splits(table: StudyTable, evaluations: Iterable[Evaluation]) -> None:
+def check_splits(table: LabelledRows, evaluations: Iterable[Evaluation]) -> None:
     """Refuse evaluations that cannot be made before anything is trained for them.
 
     Raises:

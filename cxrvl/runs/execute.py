@@ -9,7 +9,7 @@ from typing import Any
 from cxrvl.errors import ConfigError, RunError
 from cxrvl.runs import stopping
 from cxrvl.runs.evaluations import check_trained, planned
-from cxrvl.runs.identity import Identity, identify, study_table
+from cxrvl.runs.identity import Identity, data_table, identify
 from cxrvl.runs.making import make_upstream
 from cxrvl.runs.origin import origin
 from cxrvl.runs.place import Place, place
@@ -135,7 +135,7 @@ def evaluate_run(run: Run, config: dict[str, Any]) -> dict[str, Any]:
             quieten()
             set_up_process(config)
             data, task = build_data(config), build_task(config, pretrained=False)
-            data.use_table(study_table(config))
+            data.use_table(data_table(config))
             predict_missing(
                 task, data, build_trainer(config, run.folder, []), evaluations, use_weights(run, config, task)
             )
@@ -167,12 +167,12 @@ def _compute(run: Run, config: dict[str, Any]) -> list[str]:
     quieten()
     set_up_process(config)
     data = build_data(config)
-    data.use_table(study_table(config))
+    data.use_table(data_table(config))
     trained = (run.checkpoints / FINAL).is_file()
     written_by = origin(run.run_id, config)
     resume = None if trained else resume_point(run.checkpoints, written_by)
     evaluations = planned(run, config)
-    check_splits(study_table(config), evaluations)
+    check_splits(data_table(config), evaluations)
     task = build_task(config, pretrained=not (trained or resume or starts_whole(config)))
     if not (trained or resume):
         start_from(task, config)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from cxrvl.config.build import build
-from cxrvl.data.selection import select
+from cxrvl.data.reports.table import ReportTable
+from cxrvl.data.selection import SELECTION_KEYS, select
+from cxrvl.data.sources.base import report_table
 from cxrvl.data.studies import StudyTable
 from cxrvl.runs.chain import chain
 from cxrvl.runs.start import file_digest, read_start, start_identity
@@ -23,7 +25,9 @@ ENGINE_KEYS = {
         "accelerator", "devices", "num_nodes", "strategy", "accumulate_grad_batches", "log_every_n_steps",
         "enable_progress_bar", "profiler", "detect_anomaly",
     },
-    "data": {"store_root", "num_workers", "prepare_workers", "root", "evaluation_batch_size", "pin_memory"},
+    "data": {
+        "store_root", "num_workers", "prepare_workers", "root", "evaluation_batch_size", "pin_memory", "split_file",
+    },
 }  # fmt: skip
 """What says where and on what to compute. Every key not listed here counts as science."""
 
@@ -115,23 +119,46 @@ def study_table(config: dict) -> StudyTable:
     Raises:
         DataError: the table fails one of its checks.
     """
+    return _study_table(_key(config))
+
+
+def data_table(config: dict) -> StudyTable | ReportTable:
+    """Build (once per process and data config) the rows of a config: of reports alone where data have no image store.
+
+    Raises:
+        DataError: the table fails one of its checks.
+    """
+    return _study_table(_key(config)) if "store" in config["data"] else _report_table(_key(config))
+
+
+def _key(config: dict) -> str:
     data = config["data"]
-    return _study_table(json.dumps([data["source"], data.get("labels"), data.get("limit")], sort_keys=True))
+    # Not sorted: mappings such as a manifest's labels mean their order.
+    return json.dumps([data["source"], {key: data[key] for key in SELECTION_KEYS if key in data}])
 
 
 @lru_cache(maxsize=8)
 def _study_table(key: str) -> StudyTable:
-    source, labels, limit = json.loads(key)
-    return select(build(source).table(), labels=labels, limit=limit)
+    source, chosen = json.loads(key)
+    return select(build(source).table(), **chosen)
+
+
+@lru_cache(maxsize=8)
+def _report_table(key: str) -> ReportTable:
+    source, chosen = json.loads(key)
+    return select(report_table(build(source)), **chosen)
 
 
 def fingerprint(config: dict) -> dict[str, Any]:
     """Return what a run's data are: image keys, sizes, labels, split, how pixels come about, and any unusual order."""
-    source, table = build(config["data"]["source"]), study_table(config)
-    prints: dict[str, Any] = {"study": table.fingerprint(), "pixels": source.pixel_identity()}
-    keys = table.frame["dataset"] + "\0" + table.frame["image"]
+    source, table = build(config["data"]["source"]), data_table(config)
+    prints: dict[str, Any] = {"study": table.fingerprint()}
+    key = "study"
+    if isinstance(table, StudyTable):
+        prints["pixels"], key = source.pixel_identity(), "image"
+    keys = table.frame["dataset"] + "\0" + table.frame[key]
     if not keys.is_monotonic_increasing:
-        # Images are shuffled and augmented by row number, so the same rows in another order train another network.
+        # Rows are shuffled and augmented by row number, so the same rows in another order train another network.
         prints["order"] = digest(keys.tolist())
     return prints
 

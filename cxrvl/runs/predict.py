@@ -10,16 +10,16 @@ import pandas as pd
 import torch
 
 from cxrvl.data.images import StoreSpec, field_of_view, to_pixels
-from cxrvl.data.modules.base import CXRDataModule
 from cxrvl.data.read_options import ReadOptions
 from cxrvl.data.readers import read_image
 from cxrvl.data.sources.base import FileSource
+from cxrvl.data.sources.mixture import Mixture
 from cxrvl.data.sources.tables import read_table
 from cxrvl.errors import DataError, ImageError, RunError
 from cxrvl.evaluation.predictions import probabilities
 from cxrvl.runs.checkpoints import BEST, FINAL, load_into
 from cxrvl.runs.store import Run
-from cxrvl.runs.trainer import build_data, build_task, precision_of, quieten, set_up_process
+from cxrvl.runs.trainer import build_images, build_task, precision_of, quieten, set_up_process
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 DICOM_HEAD = 132
@@ -68,7 +68,7 @@ class Predictor:
         config = run.config()
         set_up_process(config)
         self.config = config
-        self.data: CXRDataModule = build_data(config)
+        self.data = build_images(config)
         self.labels = labels_of(run, config)
         self.task = build_task(config, pretrained=False).eval()
         best = run.checkpoints / BEST
@@ -84,9 +84,20 @@ class Predictor:
 
     @property
     def reading(self) -> ReadOptions:
-        """How the run's own images were read; generated images were not."""
+        """How the run's own images were read; generated images were not.
+
+        Raises:
+            RunError: they come from several sources that are read in different ways.
+        """
         source = self.data.source
-        return source.options if isinstance(source, FileSource) else ReadOptions()
+        parts = source.parts.values() if isinstance(source, Mixture) else [source]
+        found = {part.options for part in parts if isinstance(part, FileSource)}
+        if len(found) > 1:
+            raise RunError(
+                f"the run's images were read in {len(found)} ways ({'; '.join(sorted(map(str, found)))}), and nothing says "
+                "which is right for these files; train on sources that are read alike"
+            )
+        return found.pop() if found else ReadOptions()
 
     def read(self, file: Path) -> Square:
         """Read one file as the run's store holds its images.

@@ -10,7 +10,7 @@ from typing import Any
 from cxrvl.errors import RankError
 from cxrvl.files import write_json, write_yaml
 from cxrvl.runs import stopping
-from cxrvl.runs.identity import SCIENCE_VERSION, Identity, study_table
+from cxrvl.runs.identity import SCIENCE_VERSION, Identity, data_table
 from cxrvl.runs.store import Run
 from cxrvl.runs.upstream import record_start
 
@@ -28,12 +28,12 @@ def recorded(run: Run, config: dict[str, Any], identity: Identity, overrides: Se
     write_yaml(run.folder / "config.yaml", config)
     write_yaml(run.folder / "overrides.yaml", list(overrides))
     write_json(run.folder / "environment.json", environment(
-        {"split_sha256": study_table(config).split_sha256, "fingerprint": identity.fingerprint}
+        {"split_sha256": data_table(config).split_sha256, "fingerprint": identity.fingerprint}
     ))  # fmt: skip
     record_start(run, config, identity.science)
     details = {
         "name": config["name"], "seed": config["seed"], "science_version": SCIENCE_VERSION,
-        "split_name": study_table(config).split_name, "split_sha256": study_table(config).split_sha256,
+        "split_name": data_table(config).split_name, "split_sha256": data_table(config).split_sha256,
         "fingerprint": identity.fingerprint, "sweep": os.environ.get(SWEEP),
     }  # fmt: skip
     start, clock, before = time.time(), time.monotonic(), float(run.status().get("seconds", 0.0))

@@ -22,6 +22,7 @@ from torch import nn
 from cxrvl.config.build import build
 from cxrvl.config.devices import device_count
 from cxrvl.data.modules.base import CXRDataModule
+from cxrvl.data.modules.image import ImageDataModule
 from cxrvl.errors import ConfigError
 from cxrvl.runs.place import place
 from cxrvl.tasks.base import Task
@@ -54,6 +55,20 @@ def set_up_process(config: dict) -> None:
 def build_data(config: dict) -> CXRDataModule:
     """Build the data module; nothing is read yet."""
     return build(config["data"])
+
+
+def build_images(config: dict) -> ImageDataModule:
+    """Build the data module of a config whose data are images; nothing is read yet.
+
+    Raises:
+        ConfigError: its data are reports alone.
+    """
+    data = build_data(config)
+    if not isinstance(data, ImageDataModule):
+        raise ConfigError(
+            f"data._target_={config['data']['_target_']} reads no images; this needs data with an image store"
+        )
+    return data
 
 
 def build_task(config: dict, pretrained: bool = True) -> Task:

@@ -21,7 +21,8 @@ from cxrvl.evaluation.attention import (
     sharpest_group,
 )
 from cxrvl.tables.canvas import INK, Sheet, save
-from cxrvl.tables.cells import NOTHING, SYNTHETIC
+from cxrvl.tables.cells import NOTHING
+from cxrvl.tables.synthetic import SYNTHETIC
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

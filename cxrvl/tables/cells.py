@@ -12,12 +12,12 @@ from cxrvl.evaluation.comparison import METRICS
 from cxrvl.tables.published import PublishedNumber
 from cxrvl.tables.result import OTHER_CLASSES, OTHER_SPLIT, TableResult
 from cxrvl.tables.spec import Column
+from cxrvl.tables.synthetic import SYNTHETIC
 
 NOTHING = "—"
 UNVERIFIED = "†"
 MINUS = "−"
 BASELINE, NOT_TESTED = "baseline", "not tested"
-SYNTHETIC = "Synthetic images: a mechanism test, not clinical evidence."
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import pandas as pd
 
 from cxrvl.errors import DataError
 from cxrvl.tables.canvas import INK, PALETTE, STYLES, new_figure, plain_axes, save
-from cxrvl.tables.cells import SYNTHETIC, spread
+from cxrvl.tables.cells import spread
+from cxrvl.tables.synthetic import SYNTHETIC
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cxrvl.config.schema import PICTURES_DOUBLING
 from cxrvl.data.boxes import first_with_box
-from cxrvl.data.modules.base import CXRDataModule
+from cxrvl.data.modules.image import ImageDataModule
 from cxrvl.models.attention import attend
 from cxrvl.tracking.cases import Case, worst
 from cxrvl.tracking.compositions import attention_pictures, error_pictures, input_pictures
@@ -156,6 +156,6 @@ def _has_images(batch: Any) -> bool:
     return isinstance(image, Tensor) and image.ndim == 4 and "index" in batch
 
 
-def _data(trainer: pl.Trainer) -> CXRDataModule | None:
+def _data(trainer: pl.Trainer) -> ImageDataModule | None:
     data = getattr(trainer, "datamodule", None)
-    return data if isinstance(data, CXRDataModule) else None
+    return data if isinstance(data, ImageDataModule) else None

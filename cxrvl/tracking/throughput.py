@@ -76,6 +76,8 @@ class Throughput(pl.Callback):
     def _count(self, batch: Any) -> None:
         if not isinstance(batch, Mapping):
             return
+        for part in batch.values():  # the streams of a step
+            self._count(part)
         if isinstance(batch.get("image"), Tensor):
             self._images += len(batch["image"])
         if isinstance(batch.get("attention_mask"), Tensor):

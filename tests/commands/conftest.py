@@ -21,6 +21,7 @@ def call(tmp_path, monkeypatch, capfd):
 
     def call(*arguments: str) -> Result:
         identity._study_table.cache_clear()  # as a process of its own would begin
+        identity._report_table.cache_clear()
         capfd.readouterr()
         code = 0
         try:

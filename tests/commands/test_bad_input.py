@@ -394,3 +394,8 @@ def test_a_full_disk_while_weights_are_written(call, refused, data, tmp_path):
     assert not [p for p in (tmp_path / "runs").rglob("*") if p.suffix in (".ckpt", ".tmp")]
     assert call("train", *data.overrides).code == 0
     assert state_of(tmp_path) == "done"
+
+
+def test_reports_alone_have_no_images_to_prepare(refused):
+    message = refused("prepare", "data=phantom_reports", "data.source.images=8")
+    assert "cxrvl.data.modules.ReportDataModule reads no images; this needs data with an image store" in message

@@ -2,6 +2,7 @@
 
 import io
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,10 +11,13 @@ from PIL import Image
 
 from cxrvl.cli import main
 from cxrvl.data.read_options import ReadOptions
+from cxrvl.data.sources.base import FileSource
+from cxrvl.data.sources.mixture import Mixture
 from cxrvl.data.sources.phantom import PhantomSource
+from cxrvl.errors import RunError
 from cxrvl.evaluation.predictions import probabilities, read_predictions
 from cxrvl.runs.overlays import write_overlays
-from cxrvl.runs.predict import Prediction, files_in
+from cxrvl.runs.predict import Prediction, Predictor, files_in
 from cxrvl.runs.store import Run
 
 SIZE = 32  # of the tiny run's store, see tests/conftest.py
@@ -228,6 +232,18 @@ def test_weights_of_another_model_are_refused(refused, finished, images, tmp_pat
     assert "cannot be read as a checkpoint" in refused("predict", "--run", "abc", images / "png" / "000.png")
     best.write_text("not a checkpoint")
     assert "best.ckpt" in refused("predict", "--run", "abc", images / "png" / "000.png")
+
+
+def test_files_are_read_as_all_sources_of_a_mixture_were():
+    def reading(*intensities):
+        files = [FileSource("set", f"set{n}", intensity) for n, intensity in enumerate(intensities)]
+        data = SimpleNamespace(source=Mixture([*files, PhantomSource(images=4, size=SIZE)]))
+        return Predictor.reading.fget(SimpleNamespace(data=data))
+
+    assert reading() == ReadOptions()
+    assert reading("used", "used") == ReadOptions("used")
+    with pytest.raises(RunError, match=r"read in 2 ways .*'type'.*'used'.*read alike"):
+        reading("used", "type")
 
 
 def test_a_folder_is_searched_for_images_by_name_or_content(images):

@@ -1,6 +1,6 @@
 import pytest
 
-from cxrvl.config.check import check
+from cxrvl.config.check import check, check_part
 from cxrvl.config.compose import compose_config, config_dir, resolved
 from cxrvl.errors import ConfigError
 
@@ -24,7 +24,7 @@ def test_every_experiment_is_sound(experiment):
     assert check(config) > 5
 
 
-NEEDS_MORE = {"data=manifest": "data.root", "model=timm": "model.backbone.name"}
+NEEDS_MORE = {"data=manifest": "data.root", "data=folder": "data.root", "model=timm": "model.backbone.name"}
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -43,6 +43,8 @@ def test_every_option_composes(option):
         ("+trainer.max_epoch=3", ["trainer.max_epoch", "'max_epochs'"]),
         ("+data.source.imges=3", ["data.source.imges", "'images'"]),
         ("+data.batchsize=3", ["data.batchsize", "'batch_size'"]),
+        ("+data.pin_memry=true", ["data.pin_memry", "'pin_memory'"]),
+        ("+data.options=3", ["unknown key 'data.options'"]),
         ("+task.optimizer.learning_rate=3", ["task.optimizer.learning_rate", "torch.optim.AdamW"]),
         ("data._target_=cxrvl.data.modules.ClasificationDataModule", ["data._target_", "ClassificationDataModule"]),
         ("data._target_=nowhere.at.all", ["data._target_", "nowhere.at.all"]),
@@ -79,3 +81,14 @@ def test_a_partial_need_not_be_complete_but_a_whole_target_must():
     config["callbacks"] = {"a": content}
     with pytest.raises(ConfigError, match=r"missing key 'callbacks.a.params'"):
         check(config)
+
+
+def test_one_part_is_checked_without_the_others():
+    config = resolved(compose_config(["data.source.images=5"]))
+    config["model"]["_target_"] = "cxrvl.no.such.Model"
+    assert check_part(config, "data.source") == 1
+    config["data"]["source"]["image"] = 3
+    with pytest.raises(ConfigError, match=r"data\.source\.image.*images"):
+        check_part(config, "data.source")
+    with pytest.raises(ConfigError, match=r"'data\.nothing' is None"):
+        check_part(config, "data.nothing")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cxrvl.data.files import MISSING, OUTSIDE, file_sizes, unsafe_key
+from cxrvl.data.files import FOLDER, MISSING, OUTSIDE, file_sizes, unsafe_key
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_sizes_links_and_absent_files(tmp_path, n):
     keys += ["a/out.png", "a/in.png", "a/folder.png", "a/none.png", "none/none.png", "b/secret.png"]
     sizes = file_sizes(root, keys)
     np.testing.assert_array_equal(sizes[:n], np.arange(1, n + 1))
-    assert sizes[n:].tolist() == [OUTSIDE, 1, MISSING, MISSING, MISSING, OUTSIDE]
+    assert sizes[n:].tolist() == [OUTSIDE, 1, FOLDER, MISSING, MISSING, OUTSIDE]
 
 
 def test_root_may_be_a_link(tmp_path):

@@ -30,6 +30,14 @@ def test_shares_and_seeds():
     assert abs((first == second).mean() - agreement) < 0.02
 
 
+def test_the_order_in_which_shares_are_written_changes_nothing():
+    patients = [f"p{i}" for i in range(200)]
+    turned = dict(sorted(SHARES.items(), reverse=True))
+    assert list(turned) != list(SHARES)
+    for shares in (turned, dict(sorted(SHARES.items()))):
+        assert split_by_patient(patients, shares, 0).tolist() == split_by_patient(patients, SHARES, 0).tolist()
+
+
 def test_growing_data_moves_nobody():
     patients = [f"p{i}" for i in range(500)]
     more = ["new", *patients[::-1], "newer"]

@@ -83,6 +83,12 @@ def test_speed_waiting_and_rates(tmp_path, accumulate):
     )
 
 
+def test_the_images_of_all_streams_of_a_step_count():
+    counter, image = Throughput(), torch.zeros(3, 1, 2, 2)
+    counter._count({"labelled": {"image": image[:1]}, "unlabelled": {"image": image}, "text": ["image"]})
+    assert counter._images == 4
+
+
 def test_a_loader_that_does_not_count_is_not_said_to_be_quick(tmp_path):
     loader = DataLoader([{"image": torch.zeros(1, 2, 2)}] * 8, batch_size=2)
     rows = fit(tmp_path, loader)

@@ -1,12 +1,15 @@
 """Which findings does one sentence mention, where, and what does its context make of each?"""
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from cxrvl.data.reports.phrases import lower
+
 PRESENT, ABSENT, UNCERTAIN = 1.0, 0.0, -1.0
+_BOUNDARY, _DENIAL, _DOUBT = "boundary", "denial", "doubt"
 
 
 class Mention(NamedTuple):
@@ -29,11 +32,16 @@ class _Finding(NamedTuple):
     exclude: re.Pattern[str] | None
 
 
+class _Rules(NamedTuple):
+    stems: dict[str, tuple[int, ...]]
+    findings: list[_Finding]
+
+
 class _Context(NamedTuple):
+    stems: dict[str, list[str]]
     boundary: re.Pattern[str]
     closes: re.Pattern[str]
     joins: re.Pattern[str]
-    cues: re.Pattern[str]
     negates_after: re.Pattern[str]
     negates_before: re.Pattern[str]
     doubts_after: re.Pattern[str]
@@ -42,15 +50,14 @@ class _Context(NamedTuple):
 
 def mentions(sentence: str) -> list[Mention]:
     """Return what a sentence says, in the order of the findings; places are relative to it."""
-    text = sentence.lower()
-    if len(text) != len(sentence):  # a few letters have a longer lower case; places must stay right
-        text = "".join(c.lower() if len(c.lower()) == 1 else c for c in sentence)
-    findings = _candidates(text)
-    if not findings:
+    text = lower(sentence)
+    numbers, signs = _signs(text)
+    if not numbers:
         return []
     found: list[Mention] = []
-    segments = _segments(text)
-    for finding in findings:
+    segments = _segments(text) if _BOUNDARY in signs else [(0, len(text))]
+    for number in sorted(numbers):
+        finding = _rules().findings[number]
         excluded = [match.span() for match in finding.exclude.finditer(text)] if finding.exclude else []
         taken: list[tuple[int, int]] = []
         for value, pattern in finding.patterns:
@@ -63,29 +70,32 @@ def mentions(sentence: str) -> list[Mention]:
                 ):
                     continue
                 taken.append((start, end))
-                found.append(_judged(finding.label, value, start, end, text, segments))
+                found.append(_judged(finding.label, value, start, end, text, segments, signs))
     return found
 
 
-def _judged(label: str, value: float, start: int, end: int, text: str, segments: list[tuple[int, int]]) -> Mention:
+def _judged(
+    label: str, value: float, start: int, end: int, text: str, segments: list[tuple[int, int]], signs: set[str]
+) -> Mention:
     """Apply the context to a mention."""
     if value == ABSENT:
         return Mention(label, ABSENT, start, end, text[start:end])
     begin, finish = next((a, b) for a, b in segments if a <= start < b)
     context, before, after = _context(), text[begin:start], text[end:finish]
-    if context.cues.search(text, begin, finish) is None:
-        return Mention(label, value, start, end, "")
-    doubt = _last(context.doubts_after, before)
-    denial = _last(context.negates_after, before)
-    if denial is not None and _reaches(before[denial.end() :], after, context):
-        if doubt is not None and _overlap(doubt, denial):  # "cannot be excluded": a doubt, no denial
-            return Mention(label, UNCERTAIN, start, end, doubt[0])
-        return Mention(label, ABSENT, start, end, denial[0])
-    denial, doubt_behind = context.negates_before.search(after), context.doubts_before.search(after)
-    if denial is not None and not _next_clause(after[: denial.start()]):
-        if doubt_behind is not None and _overlap(doubt_behind, denial):
-            return Mention(label, UNCERTAIN, start, end, doubt_behind[0])
-        return Mention(label, ABSENT, start, end, denial[0])
+    doubt = doubt_behind = None
+    if _DOUBT in signs:
+        doubt, doubt_behind = _last(context.doubts_after, before), context.doubts_before.search(after)
+    if _DENIAL in signs:
+        denial = _last(context.negates_after, before)
+        if denial is not None and _reaches(before[denial.end() :], after, context):
+            if doubt is not None and _overlap(doubt, denial):  # "cannot be excluded": a doubt, no denial
+                return Mention(label, UNCERTAIN, start, end, doubt[0])
+            return Mention(label, ABSENT, start, end, denial[0])
+        denial = context.negates_before.search(after)
+        if denial is not None and not _next_clause(after[: denial.start()]):
+            if doubt_behind is not None and _overlap(doubt_behind, denial):
+                return Mention(label, UNCERTAIN, start, end, doubt_behind[0])
+            return Mention(label, ABSENT, start, end, denial[0])
     if doubt is not None:
         return Mention(label, UNCERTAIN, start, end, doubt[0])
     if doubt_behind is not None and not _next_clause(after[: doubt_behind.start()]):
@@ -123,16 +133,28 @@ def _segments(text: str) -> list[tuple[int, int]]:
     return [(a, b) for a, b in pairwise(edges) if b > a]
 
 
-def _candidates(text: str) -> list[_Finding]:
-    """The findings of which the sentence has a stem."""
-    stems, findings = _rules()
-    numbers = {number for match in stems[0].finditer(text) for number in stems[1][match[0]]}
-    return [findings[number] for number in sorted(numbers)]
+def _signs(text: str) -> tuple[set[int], set[str]]:
+    """Which findings a sentence may mention, and which kinds of context it may have."""
+    numbers: set[int] = set()
+    signs: set[str] = set()
+    for word in text.split():
+        may_be, may_mean = _signs_of(word)
+        numbers |= may_be
+        signs |= may_mean
+    return numbers, signs
+
+
+@lru_cache(maxsize=65536)
+def _signs_of(word: str) -> tuple[frozenset[int], frozenset[str]]:
+    return (
+        frozenset(number for stem, numbers in _rules().stems.items() if stem in word for number in numbers),
+        frozenset(kind for kind, stems in _context().stems.items() if any(stem in word for stem in stems)),
+    )
 
 
 @cache
-def _rules() -> tuple[tuple[re.Pattern[str], dict[str, tuple[int, ...]]], list[_Finding]]:
-    """Stems, with the findings each may belong to, and the findings."""
+def _rules() -> _Rules:
+    """The findings, and which of them each stem may belong to; of a stem of several words the longest one counts."""
     content = _read("findings.yaml")
     lists = content.pop("lists")
     findings: list[_Finding] = []
@@ -143,12 +165,8 @@ def _rules() -> tuple[tuple[re.Pattern[str], dict[str, tuple[int, ...]]], list[_
         exclude = _any([_filled(p, lists) for p in rule["not"]]) if rule.get("not") else None
         findings.append(_Finding(label, patterns, exclude))
         for stem in rule["stems"]:
-            by_stem.setdefault(stem, []).append(number)
-    # A stem that begins another one stands for it as well: only one of them can match at a place.
-    covered = {stem: {n for s, ns in by_stem.items() if stem.startswith(s) for n in ns} for stem in by_stem}
-    ordered = sorted(by_stem, key=len, reverse=True)
-    pattern = re.compile("|".join(re.escape(stem) for stem in ordered))
-    return (pattern, {stem: tuple(sorted(numbers)) for stem, numbers in covered.items()}), findings
+            by_stem.setdefault(max(stem.split(), key=len), []).append(number)
+    return _Rules({stem: tuple(numbers) for stem, numbers in by_stem.items()}, findings)
 
 
 @cache
@@ -156,8 +174,8 @@ def _context() -> _Context:
     content = _read("context.yaml")
     cues = ("negates_after", "negates_before", "doubts_after", "doubts_before")
     return _Context(
-        re.compile(content["boundary"]), re.compile(content["closes_negation"]), re.compile(content["joins"]),
-        _any([pattern for name in cues for pattern in content[name]]), *(_any(content[name]) for name in cues),
+        content["stems"], re.compile(content["boundary"]), re.compile(content["closes_negation"]),
+        re.compile(content["joins"]), *(_any(content[name]) for name in cues),
     )  # fmt: skip
 
 

@@ -1,32 +1,25 @@
 """What does a batch for multi-label classification hold?"""
 
-from functools import cached_property
-
 import numpy as np
-import torch
-from pytorch_lightning.trainer.states import TrainerFn
 
-from cxrvl.data.modules.base import Batch, CXRDataModule
+from cxrvl.data.modules.base import Batch
+from cxrvl.data.modules.image import ImageDataModule
 
 
-class ClassificationDataModule(CXRDataModule):
+class ClassificationDataModule(ImageDataModule):
     """Radiographs with one value per label.
 
     Batches: `image` (B, 1, h, w) float32 in [0, 1], `target` (B, L) float32 (1 positive, 0 negative,
     -1 uncertain, NaN not stated), `index` (B,) int64 row of the study table, `fov` (B, 4) float32.
     """
 
-    @cached_property
-    def _targets(self) -> np.ndarray:
-        return self.table.targets()
-
-    def extra(self, index: np.ndarray) -> Batch:
+    def extra(self, index: np.ndarray, epoch: int | None = None) -> Batch:
         """Return the targets of study-table rows."""
-        return {"target": torch.from_numpy(self._targets[index])}
+        return {"target": self.target(index)}
 
     def prepare_data(self) -> None:
         """Refuse labels that cannot be learnt before decoding images, which may take hours; see `setup`."""
-        if self.trainer and self.trainer.state.fn == TrainerFn.FITTING:
+        if self.fitting:
             self._whole_table().check_trainable()
         super().prepare_data()
 

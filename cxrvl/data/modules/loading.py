@@ -1,7 +1,7 @@
-"""In which order are training batches read, and how does a killed run find its place again?"""
+"""In which order are batches read, and how does a killed run find its place again?"""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -9,24 +9,34 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from cxrvl.config.devices import check_cut
+from cxrvl.data.modules.shares import Shares
 from cxrvl.errors import ConfigError
+
+
+class BatchRows(list[int]):
+    """Table rows of one batch, as a sampler hands them to a data set. epoch: which one they are read in; None = none."""
+
+    def __init__(self, rows: Iterable[int], epoch: int | None = None) -> None:
+        super().__init__(rows)
+        self.epoch = epoch
 
 
 class TrainOrder:
     """Batches of one epoch for one device: a pure function of (seed, epoch), whatever came before.
 
     Every epoch is one permutation of the rows, cut into global batches; each device and accumulated part takes
-    its share, so that a global batch holds the same images for any number of devices.
+    its share, so that a global batch holds the same rows for any number of devices.
 
     Args:
-        rows: study table rows of the training split, (n,) int64.
+        rows: table rows of the training split, (n,) int64.
         batch_size: rows of a global batch.
         rank, world: which of how many devices.
         accumulate: parts a device's share is cut into.
         drop_last: leave out the incomplete global batch at the end (its BatchNorm statistics would be noisier).
+        shares: how often several sources come up; an epoch then is what it draws from them.
 
     Raises:
-        ConfigError: the global batch cannot be cut evenly, or the split is smaller than one.
+        ConfigError: the global batch cannot be cut evenly, or an epoch is smaller than one.
     """
 
     def __init__(
@@ -39,11 +49,13 @@ class TrainOrder:
         world: int = 1,
         accumulate: int = 1,
         drop_last: bool = True,
+        shares: Shares | None = None,
     ) -> None:
         check_cut(batch_size, world, accumulate)
-        if len(rows) < batch_size and drop_last:
+        self.samples = len(rows) if shares is None else len(shares)
+        if self.samples < batch_size and drop_last:
             raise ConfigError(
-                f"the training split holds {len(rows)} images, fewer than one global batch of {batch_size}; "
+                f"a training epoch holds {self.samples} images or texts, fewer than one global batch of {batch_size}; "
                 "lower data.batch_size or set data.drop_last=false"
             )
         if world * accumulate > 1 and not drop_last:
@@ -52,6 +64,7 @@ class TrainOrder:
             )
         self.rows, self.batch_size, self.seed = rows, batch_size, seed
         self.rank, self.world, self.accumulate, self.drop_last = rank, world, accumulate, drop_last
+        self.shares = shares
         self.epoch = 0
         self.start = 0
 
@@ -67,18 +80,24 @@ class TrainOrder:
     def __len__(self) -> int:
         """Return the number of (micro-)batches of a whole epoch."""
         if self.drop_last:
-            return len(self.rows) // self.batch_size * self.accumulate
-        return -(-len(self.rows) // self.batch_size)
+            return self.samples // self.batch_size * self.accumulate
+        return -(-self.samples // self.batch_size)
 
-    def __iter__(self) -> Iterator[list[int]]:
-        """Yield the rows of each batch, from `start` on; the next epoch begins at its beginning again."""
+    def drawn(self) -> np.ndarray:
+        """Return the rows of this epoch in their order, (samples,) int64."""
+        rows = self.rows if self.shares is None else self.shares.rows(self.epoch)
         generator = np.random.Generator(np.random.Philox(key=[self.seed, self.epoch]))
-        order = self.rows[generator.permutation(len(self.rows))]
+        return rows[generator.permutation(len(rows))]
+
+    def __iter__(self) -> Iterator[BatchRows]:
+        """Yield the rows of each batch, from `start` on; the next epoch begins at its beginning again."""
+        order = self.drawn()
         first, self.start = self.start, 0
         for batch in range(first, len(self)):
             whole, part = divmod(batch, self.accumulate)
             together = order[whole * self.batch_size : (whole + 1) * self.batch_size]
-            yield together[self.rank * self.accumulate + part :: self.world * self.accumulate].tolist()
+            share = together[self.rank * self.accumulate + part :: self.world * self.accumulate]
+            yield BatchRows(share.tolist(), self.epoch)
 
 
 class WholeSplit:
@@ -89,7 +108,7 @@ class WholeSplit:
     repeats the last batch of all, and whoever gathers keeps one of them.
 
     Args:
-        rows: study-table rows, (n,) int64.
+        rows: table rows, (n,) int64.
         batch_size: rows of a batch; the last may be smaller.
         rank, world: which of how many devices.
     """
@@ -101,11 +120,11 @@ class WholeSplit:
     def __len__(self) -> int:
         return -(-self.batches // self.world)
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[BatchRows]:
         """Yield the rows of each batch."""
         for turn in range(len(self)):
             start = min(turn * self.world + self.rank, self.batches - 1) * self.batch_size
-            yield self.rows[start : start + self.batch_size].tolist()
+            yield BatchRows(self.rows[start : start + self.batch_size].tolist())
 
 
 class ResumableLoader(DataLoader):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from cxrvl.data.phantom.cohort import FINDINGS, HOSPITALS, LEFT, RIGHT, SIDE_NAMES, Cohort, CohortOptions
+from cxrvl.data.phantom.cohort import BOTH, FINDINGS, HOSPITALS, LEFT, RIGHT, SIDE_NAMES, Cohort, CohortOptions, earlier
 from cxrvl.data.phantom.render import Phantom
 
 _CAPTION = 14
@@ -53,6 +53,37 @@ def draw_sheets(folder: Path, *, seed: int = 0, size: int = 224) -> list[Path]:
         path = folder / f"{finding.lower()}.png"
         tile(np.concatenate(parts), names, 6).save(path)
         written.append(path)
+    return written
+
+
+def draw_task_sheets(folder: Path, *, seed: int = 0, size: int = 224) -> list[Path]:
+    """Write tuberculosis.png and covid.png, per row a patient without and with the disease from mild to severe, and
+    follow_ups.png, per row two visits of three patients with what has become of their findings; returns their paths.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for task in ("tuberculosis", "covid"):
+        parts, names = [], []
+        for row in range(5):
+            options = CohortOptions.checked(hospitals=HOSPITALS[row % 2], task=task)
+            one = Cohort.draw(seed, np.array([8 * row + row]), options)
+            parts.append(Phantom(one.with_only(None)).render(size))
+            names.append("without, hospital " + HOSPITALS[row % 2])
+            for side, severity in ((RIGHT, 0.15), (RIGHT, 0.5), (RIGHT, 1.0), (LEFT, 0.7), (BOTH, 0.8)):
+                parts.append(Phantom(one.with_only(one.findings[-1], side=side, severity=severity)).render(size))
+                names.append(f"{one.findings[-1]} {'' if task == 'covid' else SIDE_NAMES[side]} {severity}")
+        tile(np.concatenate(parts), names, 6).save(folder / f"{task}.png")
+        written.append(folder / f"{task}.png")
+    options = CohortOptions.checked(follow_ups=0.8)
+    before = earlier(seed, np.arange(200))
+    pairs = [(int(old), new) for new, old in enumerate(before) if old >= 0]
+    shown = np.array(pairs)[np.argsort([-Cohort.draw(seed, np.array(p), options).present.sum() for p in pairs])[:12]]
+    phantom = Phantom(Cohort.draw(seed, shown.ravel(), options))
+    captions = []
+    for row in range(len(phantom.cohort)):
+        grades = zip(FINDINGS, phantom.cohort.severity[row], strict=True)
+        captions.append(" ".join(f"{finding[:5]} {grade:.2f}" for finding, grade in grades if grade > 0) or "-")
+    written.append(_save(folder / "follow_ups.png", phantom, size, captions, 6))
     return written
 
 

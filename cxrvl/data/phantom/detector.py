@@ -11,20 +11,25 @@ from cxrvl.data.phantom.grid import Image
 @dataclass(frozen=True)
 class Equipment:
     """`blur` standard deviation in image widths; `noise` at mean attenuation, for 128 px; `level`, `width` of the
-    window in attenuation; `frame` chance of a collimated border."""
+    window in attenuation; `frame` chance of a collimated border; `edges` strength of edge enhancement, 0 for none."""
 
     blur: float
     noise: float
     level: float
     width: float
     frame: float
+    edges: float = 0.0
 
 
-# A: a digital room with high contrast. B: storage plates read at the bedside, softer, noisier and paler.
+# A: a digital room with high contrast. B: storage plates read at the bedside, softer, noisier and paler. C: an old unit
+# whose console flattens the picture and sharpens its edges.
 EQUIPMENT = (
     Equipment(blur=0.0026, noise=0.012, level=0.77, width=0.215, frame=0.2),
     Equipment(blur=0.0056, noise=0.027, level=0.72, width=0.3, frame=0.55),
+    Equipment(blur=0.0065, noise=0.017, level=0.66, width=0.36, frame=0.8, edges=1.8),
 )
+# How far edge enhancement looks, standard deviation in image widths.
+_EDGE_REACH = 0.02
 
 
 def develop(depth: Image, equipment: Equipment, pose: Pose, noise: Image) -> Image:
@@ -39,6 +44,9 @@ def develop(depth: Image, equipment: Equipment, pose: Pose, noise: Image) -> Ima
     np.exp(blurred, out=blurred)
     blurred += 1.0
     grey: Image = np.reciprocal(blurred, out=blurred)
+    if equipment.edges > 0:
+        grey += np.float32(equipment.edges) * (grey - _blur(grey, _EDGE_REACH * len(grey)))
+        np.clip(grey, 0.0, 1.0, out=grey)
     return grey
 
 

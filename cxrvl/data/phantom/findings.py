@@ -1,6 +1,7 @@
 """Where is each finding, how large, how dense? Closed forms cut by the patient's own lungs."""
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -198,7 +199,7 @@ def finding_boxes(cohort: Cohort, anatomy: Anatomy, lesions: Lesions) -> tuple[I
         else:
             side = cohort.side[chosen, column]
             lung, shape = anatomy.lung(side, chosen), lesions.of(finding)
-            box = _scan(shape.rows(chosen), lung, midline, np.where(side == LEFT, 1.0, -1.0)[:, None, None])
+            box = scan(shape.rows(chosen), lung, midline, np.where(side == LEFT, 1.0, -1.0)[:, None, None])
         rows.append(chosen)
         columns.append(np.full(chosen.size, column))
         corners.append(box)
@@ -215,7 +216,18 @@ def _heart_box(heart: Heart, midline: Midline) -> FloatArray:
     return _outwards(x0, heart.top[:, 0, 0], x1, heart.bottom[:, 0, 0])
 
 
-def _scan(shape: Patch | Fluid | Rim, lung: Lung, midline: Midline, sign: Number) -> FloatArray:
+class Region(Protocol):
+    """A part of a lung: which points it holds, and a frame around them."""
+
+    def contains(self, lung: Lung, r: Number, y: Number) -> Number:
+        """Tell which points (r, y) of the lung belong to it."""
+
+    def frame(self, lung: Lung) -> tuple[Number, Number, Number, Number]:
+        """Bound it by r0, y0, r1, y1."""
+
+
+def scan(shape: Region, lung: Lung, midline: Midline, sign: Number) -> FloatArray:
+    """Measure the box (n, 4) of a region of n lungs, all numbers as blocks (n, 1, 1); sign +1 for left lungs."""
     r0, y0, r1, y1 = shape.frame(lung)
     cells = np.arange(_SCAN) + 0.5
     # The first scan narrows the frame, the second measures in it.

@@ -10,6 +10,9 @@ from typing import Any, Self
 
 import numpy as np
 
+# An image shows a field of 40 cm: lungs about 28 cm wide, nodules of 12 to 30 mm.
+FIELD_MM = 400.0
+
 # A float64 array per image (tables), or one Python float (rendering one image); formulas take either.
 Number = Any
 

@@ -10,6 +10,7 @@ from cxrvl.data.phantom import detector, devices, mediastinum, thorax
 from cxrvl.data.phantom.anatomy import Anatomy, draw_anatomy
 from cxrvl.data.phantom.cohort import FINDINGS, LEFT, RIGHT, Cohort
 from cxrvl.data.phantom.devices import Devices
+from cxrvl.data.phantom.diseases import LOOK, Group, affected, disease_column, draw_disease
 from cxrvl.data.phantom.draws import BoolArray
 from cxrvl.data.phantom.findings import Fluid, Lesions, Patch, Rim, draw_lesions
 from cxrvl.data.phantom.grid import Image, grid
@@ -35,6 +36,15 @@ class Phantom:
     def lesions(self) -> Lesions:
         """The shape of every finding."""
         return draw_lesions(self.cohort, self.anatomy)
+
+    @cached_property
+    def disease(self) -> tuple[Group, Group] | None:
+        """The patches of the cohort's disease in the right and left lungs; None for a cohort without one."""
+        return draw_disease(self.cohort, self.anatomy)
+
+    @cached_property
+    def _diseased(self) -> tuple[BoolArray, BoolArray]:
+        return affected(self.cohort, RIGHT), affected(self.cohort, LEFT)
 
     @cached_property
     def devices(self) -> Devices:
@@ -65,6 +75,14 @@ class Phantom:
             r = (x - midline.x(y)) * (1.0 if side == LEFT else -1.0)
             shape = self.lesions.of(finding).at(row)
             found[finding] = np.asarray(shape.contains(self.anatomy.lungs[side].at(row), r, y))
+        column = disease_column(self.cohort)
+        if column is not None and self.disease is not None and self.cohort.present[row, column]:
+            whole = np.zeros((size, size), dtype=bool)
+            for side in (RIGHT, LEFT):
+                if self._diseased[side][row]:
+                    r = (x - midline.x(y)) * (1.0 if side == LEFT else -1.0)
+                    whole |= self.disease[side].at(row).contains(self.anatomy.lungs[side].at(row), r, y)
+            found[self.cohort.findings[column]] = whole
         return found
 
     def _present(self, row: int) -> list[str]:
@@ -106,6 +124,9 @@ class Phantom:
             patch = found.get(finding)
             if isinstance(patch, Patch):
                 thorax.add_patch(depth, scene, field, tissue, patch, fuzz)
+        if self.disease is not None and self._diseased[field.side][row]:
+            fuzz, soft = LOOK[self.cohort.findings[-1]]
+            thorax.add_haze(depth, scene, field, tissue, self.disease[field.side].at(row).patches, fuzz, soft)
         if scene.body.nipple > 0:
             y = scene.body.breast_y + 0.02
             nipple = Patch(r=0.2, y=y, across=0.013, down=0.013, slope=0.0, density=scene.body.nipple)

@@ -1,5 +1,6 @@
 """How do lungs, ribs, vessels and lung findings change the attenuation? Drawn one lung at a time, on its own part."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -152,6 +153,31 @@ def add_patch(depth: Image, scene: Scene, field: Field, tissue: Image, patch: Pa
         opacity = ramp((1.2 - near) * 1.6)
     opacity *= tissue
     depth[field.rows, field.columns] += patch.density * opacity
+
+
+def add_haze(
+    depth: Image, scene: Scene, field: Field, tissue: Image, patches: Sequence[Patch], fuzz: float, soft: float
+) -> None:
+    """Add patches that run into one another: where they overlap, the densest counts most, not their sum.
+
+    `fuzz` in [0, 1] roughens borders and grain, `soft` in (0, 1] is how steep the borders are. A patch with a density
+    below 0 is a cavity in all of them.
+    """
+    top = 1.15 * max(patch.density for patch in patches)
+    clear, hollow = np.ones_like(field.r), np.ones_like(field.r)
+    choice = scene.body.vessel_right
+    rough = (fuzz * 0.5) * _mottle(scene, field, choice)
+    for patch in patches:
+        near = patch.radius2(field.r, field.y)
+        if patch.density < 0:
+            hollow *= 1.0 - ramp((1.2 - near) * 1.6) * min(-patch.density / top, 1.0)
+        else:
+            clear *= 1.0 - ramp((1.0 + 0.5 / soft - near - rough) * soft) * (patch.density / top)
+    haze = 1.0 - clear
+    haze *= hollow
+    haze *= 1.0 + fuzz * 0.25 * _mottle(scene, field, choice * 0.7, fine=True)
+    haze *= tissue
+    depth[field.rows, field.columns] += top * haze
 
 
 def add_ribs(depth: Image, scene: Scene, field: Field) -> None:

@@ -2,14 +2,18 @@
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
 from cxrvl.data.reports.edits import Edit
+from cxrvl.data.reports.phrases import Phrases
 
 TRUNCATION, AMBIGUOUS = "truncation", "ambiguous"
+FAR = 120
+"""Characters before and behind an abbreviation that may decide what it means."""
+_FIRST = re.compile(r"(?<![\w/.-])[A-Za-z0-9]+")
 _NEVER_LAST = ("versus", "with", "without", "status post", "rule out", "consistent with")
 
 
@@ -43,7 +47,7 @@ def expansions(text: str) -> list[Edit]:
     """
     found: list[Edit] = []
     cut = -1  # where an abbreviation's own full stop ended: no sentence begins behind it
-    for match in _short_pattern().finditer(text):
+    for match in _shorts(text):
         written, end = match[0], match.end()
         short = _key(written)
         rows = (
@@ -68,16 +72,16 @@ def contractions(text: str, kinds: tuple[str, ...] | None = None) -> list[list[E
     Only abbreviations with one meaning are written, so that `expansions` gives the phrase back.
     """
     places = []
-    for match in _long_pattern().finditer(text):
-        rows = [row for row in _by_long()[match[0].lower()] if kinds is None or row.kind in kinds]
-        last = text[match.end() : match.end() + 1] in (".", "")  # a stop of its own would be read as the sentence's
+    for start, end, phrase in _long_phrases().find(text):
+        rows = [row for row in _by_long()[phrase] if kinds is None or row.kind in kinds]
+        last = text[end : end + 1] in (".", "")  # a stop of its own would be read as the sentence's
         shorts = [
             row.short + ("." if row.kind == TRUNCATION else "") for row in rows if row.kind != TRUNCATION or not last
         ]
         if shorts:
-            if _sentence_begins(text, match.start(), -1):
+            if _sentence_begins(text, start, -1):
                 shorts = [short[0].upper() + short[1:] if short[0].islower() else short for short in shorts]
-            places.append([Edit(match.start(), match.end(), short, "abbreviate") for short in shorts])
+            places.append([Edit(start, end, short, "abbreviate") for short in shorts])
     return places
 
 
@@ -88,6 +92,8 @@ def _meaning(rows: tuple[Abbreviation, ...], text: str, start: int, end: int) ->
         return rows[0].long
     from_, to = _sentence(text, start, end)
     around = f"{text[from_:start]} {text[end:to]}".lower()
+    if not any(stem in around for row in rows for stem in row.context):
+        return None
     words = re.findall(r"[a-z:]+", around)
     votes = [sum(any(word.startswith(stem) for word in words) for stem in row.context) for row in rows]
     best = max(votes)
@@ -97,9 +103,11 @@ def _meaning(rows: tuple[Abbreviation, ...], text: str, start: int, end: int) ->
 
 
 def _sentence(text: str, start: int, end: int) -> tuple[int, int]:
-    before = max(text.rfind(". ", 0, start), text.rfind("\n", 0, start))
-    after = [place for place in (text.find(". ", end), text.find("\n", end)) if place >= 0]
-    return before + 1, min(after, default=len(text))
+    """Where the sentence around [start, end) begins and ends, or as much of it as decides."""
+    first, last = max(0, start - FAR), min(len(text), end + FAR)
+    before = max(text.rfind(". ", first, start), text.rfind("\n", first, start), first - 1)
+    after = [place for place in (text.find(". ", end, last), text.find("\n", end, last)) if place >= 0]
+    return before + 1, min(after, default=last)
 
 
 def _sentence_ends(text: str, end: int, truncation: bool) -> bool:
@@ -108,7 +116,7 @@ def _sentence_ends(text: str, end: int, truncation: bool) -> bool:
     It does at the end of the text and before a capital; behind a word cut short, which has a stop of its own, only if
     the capital begins no abbreviation.
     """
-    rest = text[end:].lstrip()
+    rest = text[end : end + FAR].lstrip()
     if not rest or rest[0] == "\n" or text[end : end + 1] == "\n":
         return True
     if not text[end].isspace() or not (rest[0].isupper() or rest[0].isdigit()):
@@ -117,8 +125,10 @@ def _sentence_ends(text: str, end: int, truncation: bool) -> bool:
 
 
 def _sentence_begins(text: str, start: int, cut: int) -> bool:
-    before = text[:start].rstrip()
-    return not before or (before[-1] in ".!?:\n" and len(before) != cut)
+    end = start
+    while end and text[end - 1].isspace():
+        end -= 1
+    return not end or (text[end - 1] in ".!?:" and end != cut)
 
 
 def _key(written: str) -> str:
@@ -142,6 +152,27 @@ def _by_long() -> Mapping[str, tuple[Abbreviation, ...]]:
     return {long: tuple(rows) for long, rows in groups.items()}
 
 
+def _shorts(text: str) -> Iterator[re.Match[str]]:
+    """Yield what is written like an abbreviation: the long expression is tried only where one may begin."""
+    pattern, first_words, place = _short_pattern(), _first_words(), 0
+    for word in _FIRST.finditer(text):
+        if word.start() >= place and word[0].lower() in first_words:
+            match = pattern.match(text, word.start())
+            if match is not None:
+                place = match.end()
+                yield match
+
+
+@cache
+def _first_words() -> frozenset[str]:
+    """What abbreviations begin with; ValueError for one that begins with neither letter nor digit."""
+    matches = [(row.short, _FIRST.match(row.short)) for row in table()]
+    for short, match in matches:
+        if match is None:
+            raise ValueError(f"abbreviation {short!r} begins with no letter and no digit")
+    return frozenset(match[0].lower() for _, match in matches if match)
+
+
 @cache
 def _short_pattern() -> re.Pattern[str]:
     """Every abbreviation as written; a full stop may follow, and must where a word is only cut short."""
@@ -156,6 +187,5 @@ def _short_pattern() -> re.Pattern[str]:
 
 
 @cache
-def _long_pattern() -> re.Pattern[str]:
-    forms = sorted(_by_long(), key=len, reverse=True)
-    return re.compile(rf"(?i)(?<![\w/-])(?:{'|'.join(re.escape(form) for form in forms)})(?![\w/-])")
+def _long_phrases() -> Phrases:
+    return Phrases(_by_long())

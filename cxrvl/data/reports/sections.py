@@ -170,7 +170,8 @@ def _opens_inside(text: str, start: int, key: str) -> bool:
 
 
 _MARK = re.compile(
-    r"(?P<colon>[:\uff1a]\*{0,2})|(?P<dash>(?<=\w)[ \t]*-{1,2}(?=\s))|(?P<bare>(?<=[\w*])[ \t]*(?=\r?\n|\Z))"
+    r"(?=[:\uff1a\s-]|\Z)"  # most characters are none of them
+    r"(?:(?P<colon>[:\uff1a]\*{0,2})|(?P<dash>(?<=\w)[ \t]*-{1,2}(?=\s))|(?P<bare>(?<=[\w*])[ \t]*(?=\r?\n|\Z)))"
 )
 _WORDS = re.compile(r"[A-Za-z]+|&")
 _SLASH = re.compile(r" ?/ ?")

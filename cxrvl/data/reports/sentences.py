@@ -1,6 +1,8 @@
 """Where does each sentence of a report begin and end?"""
 
 import re
+from functools import lru_cache
+from string import ascii_letters
 
 from cxrvl.data.reports.spans import Span, trimmed
 
@@ -22,7 +24,9 @@ _CANDIDATE = re.compile(
     re.X,
 )
 _LIST_MARK = re.compile(r"\s*\(?\d{1,2}\Z")
-_WORD = re.compile(r"([A-Za-z][A-Za-z.]*)\Z")
+# The same on a text of one line, where it need not look at every character.
+_STOP = re.compile(r"""(?P<stop>[.!?]+["')\]]*)(?P<gap>\s+|(?=[A-Z][a-z])|\Z)""")
+_LETTERS = ascii_letters + "."
 
 
 def split_sentences(text: str) -> list[Span]:
@@ -31,23 +35,34 @@ def split_sentences(text: str) -> list[Span]:
     A list mark ("1.", "2)", "-") stays with its sentence. Decimals, initials, titles and the usual abbreviations do
     not end one; an empty line and a new list item do. Between the spans there is only white space.
     """
+    return list(_split(text))
+
+
+@lru_cache(maxsize=32)
+def _split(text: str) -> tuple[Span, ...]:
+    """One report goes through several hands in a row."""
     spans: list[Span] = []
-    begin = 0
-    for match in _CANDIDATE.finditer(text):
-        if match["stop"] is not None and not _ends(text, begin, match):
+    begin = bare = 0  # up to `bare` there are only stray dots
+    several = "\n" in text
+    for match in (_CANDIDATE if several else _STOP).finditer(text):
+        stop = match["stop"]
+        if stop is not None and not _ends(text, begin, match):
             continue
-        end = match.end("stop") if match["stop"] is not None else match.start()
+        end = match.start() + len(stop) if stop is not None else match.start()
         span = trimmed(text, begin, end)
         if span.end > span.start:
-            if _has_words(span.of(text)) or not spans:
+            if _has_words(text[max(begin, bare) : span.end]):
                 spans.append(span)
-            else:  # stray dots belong to the sentence before
+            elif spans:  # stray dots belong to the sentence before
                 spans[-1] = Span(spans[-1].start, span.end)
+            else:  # or, at the beginning, to the one behind: "? effusion"
+                begin, bare = span.start, span.end
+                continue
         begin = match.end()
     span = trimmed(text, begin, len(text))
     if span.end > span.start:
         spans.append(span)
-    return spans
+    return tuple(spans)
 
 
 def sentences(text: str) -> list[str]:
@@ -69,10 +84,9 @@ def _ends(text: str, begin: int, match: re.Match[str]) -> bool:
         return False  # "1. No effusion": the sentence has only its list mark yet
     if match["gap"] == "" and before[-1:].isdigit():
         return False
-    word = _WORD.search(before)
-    if word is not None and stop == ".":
-        last = word[1].lower()
-        if len(last) == 1 and last not in ("s",):
+    last = _last_word(before)
+    if last and stop == ".":
+        if len(last) == 1 and last != "s":
             return after.isupper() and "\n" in match["gap"]
         if last in ABBREVIATIONS:
             return after.isupper() and last not in ("dr", "mr", "mrs", "ms", "prof", "st", "vs")
@@ -85,5 +99,10 @@ def _ends(text: str, begin: int, match: re.Match[str]) -> bool:
 
 def _continues(text: str, match: re.Match[str]) -> bool:
     """Whether a lower-case word behind a full stop goes on with the sentence: it does after a short abbreviation."""
-    word = _WORD.search(text[max(0, match.start() - 12) : match.start()])
-    return word is not None and len(word[1]) <= 3 and word[1].lower() not in ("lung", "ray", "new", "old", "hernia")
+    word = _last_word(text[max(0, match.start() - 12) : match.start()])
+    return 0 < len(word) <= 3 and word not in ("lung", "ray", "new", "old", "hernia")
+
+
+def _last_word(text: str) -> str:
+    """The letters, and full stops between them, that a text ends with, in lower case."""
+    return text[len(text.rstrip(_LETTERS)) :].lstrip(".").lower()

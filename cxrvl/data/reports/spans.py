@@ -16,6 +16,8 @@ class Span(NamedTuple):
 
 def trimmed(text: str, start: int, end: int) -> Span:
     """Return [start, end) without the white space at both ends; empty at `start` if nothing else is there."""
+    if start < end and not text[start].isspace() and not text[end - 1].isspace():
+        return Span(start, end)
     piece = text[start:end]
     left = len(piece) - len(piece.lstrip())
     return Span(start + left, start + len(piece.rstrip())) if left < len(piece) else Span(start, start)

@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from cxrvl.data.read_options import Intensity, ReadOptions, Window
+from cxrvl.data.reports.table import ReportTable
 from cxrvl.data.studies import StudyTable
 from cxrvl.errors import DataError
 
@@ -32,6 +33,23 @@ class Source(Protocol):
     def pixel_identity(self) -> dict[str, Any]:
         """Everything besides the image files that determines pixels, as JSON values; part of the store's identity."""
         ...
+
+
+@runtime_checkable
+class ReportSource(Protocol):
+    """A data set with report text. Sources of images with text are made one by `StudyTable.reports`."""
+
+    name: str
+    shareable: bool
+
+    def reports(self) -> ReportTable:
+        """Read and check the report table, reports without images included; DataError where it cannot be used."""
+        ...
+
+
+def report_table(source: Source | ReportSource) -> ReportTable:
+    """The reports of a data set: its own report table, or else the text of its study table, one row per study."""
+    return source.reports() if isinstance(source, ReportSource) else source.table().reports()
 
 
 class FileSource:
@@ -60,7 +78,11 @@ class FileSource:
         # Tables are read where no image is: the decoders cost a noticeable part of a second to import.
         from cxrvl.data.readers import read_image
 
-        return read_image(self.root / image_key, self.options)
+        return read_image(self.path(image_key), self.options)
+
+    def path(self, image_key: str) -> Path:
+        """Return the file of one image."""
+        return self.root / image_key
 
     def pixel_identity(self) -> dict[str, Any]:
         """The readers' version and options: the files themselves are known by key and size."""

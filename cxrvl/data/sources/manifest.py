@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cxrvl.data.checks import SPLITS, listing
+from cxrvl.data.checks import listing
 from cxrvl.data.files import MISSING, file_sizes
 from cxrvl.data.read_options import Intensity, Window
 from cxrvl.data.sources.base import FileSource, known_options
 from cxrvl.data.sources.columns import Spec, column, label_values, values
 from cxrvl.data.sources.manifest_boxes import attach_boxes
+from cxrvl.data.sources.split_option import RowSplit, split_rows
 from cxrvl.data.sources.tables import read_table
-from cxrvl.data.splits import read_split_file, split_by_patient
 from cxrvl.data.studies import SECTIONS, StudyTable
 from cxrvl.errors import DataError
 
@@ -130,39 +130,15 @@ class Manifest(FileSource):
             parts[label] = label_values(raw, spec, self.label_values, origin)
         return pd.DataFrame(parts, index=raw.index), tuple(specs)
 
-    def _splits(self, frame: pd.DataFrame, labels: Sequence[str], origin: str) -> tuple[np.ndarray, str, str]:
-        """Split of each row, its name, and the SHA-256 of the file it came from ("" without one)."""
+    def _splits(self, frame: pd.DataFrame, labels: Sequence[str], origin: str) -> RowSplit:
         if self.split is None:
             if "split" not in frame:
                 raise DataError(
                     f"{self.name}: no split; map columns.split, name a split file, or ask for a new one "
                     "(split: {by: patient, fractions: {train: 0.7, val: 0.1, test: 0.2}, seed: 0})"
                 )
-            return frame["split"].to_numpy(dtype=object), f"{self.name}: column {self.columns['split']}", ""
-        if isinstance(self.split, str):
-            members = read_split_file(self._file(self.split, "data.source.split"))
-            split = members.apply(frame[members.by].astype(str).tolist())
-            unlisted = np.flatnonzero(split == "")
-            if unlisted.size:
-                row = int(unlisted[0])
-                raise DataError(
-                    f"{members.origin}: {members.by} {frame[members.by].iloc[row]!r} of {origin} is not listed "
-                    f"({unlisted.size} such rows); add a line for it, or drop its rows with `where`"
-                )
-            return split, f"{Path(self.split).name} {members.sha256[:8]}", members.sha256
-        known_options(self.split, ("by", "fractions", "seed", "stratify"), f"{self.name}: split")
-        if self.split.get("by", "patient") != "patient" or "fractions" not in self.split:
-            raise DataError(
-                f"{self.name}: split is {dict(self.split)}, expected by: patient, fractions: {{...}}, seed: 0"
-            )
-        fractions = {str(key): float(share) for key, share in self.split["fractions"].items()}
-        seed = int(self.split.get("seed", 0))
-        stratify = bool(self.split.get("stratify", False))
-        positives = (frame[list(labels)] == 1).to_numpy() if stratify else None
-        split = split_by_patient(frame["patient"].astype(str).tolist(), fractions, seed, positives)
-        shares = "/".join(f"{fractions.get(name, 0):g}" for name in SPLITS)
-        kind = "stratified by patient" if stratify else "by patient"
-        return split, f"{self.name}: {kind} {shares} seed {seed}", ""
+            return RowSplit(frame["split"].to_numpy(dtype=object), f"{self.name}: column {self.columns['split']}", "")
+        return split_rows(self, frame, labels, self.split, origin)
 
 
 def _merged(frame: pd.DataFrame, labels: Sequence[str], origin: str) -> pd.DataFrame:

@@ -152,7 +152,7 @@ def test_asymmetry_findings_have_a_side():
         ({"prevalence": 0.9}, "0.9"),
         ({"severity": (0.0, 1.0)}, "severity"),
         ({"severity": (0.8, 0.2)}, "severity"),
-        ({"hospitals": "C"}, "'C'"),
+        ({"hospitals": "D"}, "'D'"),
         ({"split": {"train": 0.9, "test": 0.2}}, "sum to 1"),
         ({"split": {"training": 1.0}}, "training"),
     ],

@@ -21,7 +21,7 @@ from cxrvl.errors import ConfigError
         ("dictation", "Clear lungs.\nElectronically signed by A. B. on 1/2/2003", "Clear lungs.\n"),
         ("dictation", "There there is no edema..", "There is no edema."),
         ("dictation", "FINAL REPORT\nclear lungs period", "\nclear lungs."),
-        ("lines", "The lungs\nare clear.\n\nNormal  heart.", "The lungs are clear.\nNormal heart."),
+        ("lines", "The lungs\nare clear.\n\nNormal  heart.", "The lungs are clear.\n\nNormal heart."),
         ("white_space", "  a \n b ", "a b"),
     ],
 )

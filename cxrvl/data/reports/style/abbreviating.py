@@ -16,7 +16,7 @@ def abbreviate(text: str, rng: np.random.Generator, strength: float) -> Styled:
     """Abbreviate phrases that have an abbreviation of one meaning."""
     edits = []
     for choices in contractions(text):
-        chosen, number = rng.random() < strength, int(rng.integers(len(choices)))
+        chosen, number = rng.random() < strength, int(rng.random() * len(choices))
         if chosen:
             edits.append(choices[number])
     return apply_edits(text, edits)

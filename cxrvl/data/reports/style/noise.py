@@ -19,13 +19,12 @@ _NEIGHBOURS = {letter: row[max(0, i - 1) : i] + row[i + 1 : i + 2] for row in _R
 
 def typing_errors(text: str, rng: np.random.Generator, strength: float) -> Styled:
     """Mistype letters inside long words: swapped, left out, doubled, or a neighbour on the keyboard."""
-    edits = []
-    for match in _WORD.finditer(text):
+    edits, words = [], list(_WORD.finditer(text))
+    for match, drawn in zip(words, rng.random(len(words)).tolist(), strict=True):
         word = match[0]
-        drawn, kind = rng.random(), int(rng.integers(4))
-        place = 1 + int(rng.integers(max(1, len(word) - 2)))
         if len(word) < SHORTEST or word.isupper() or drawn >= strength * TYPING_RATE:
             continue
+        kind, place = int(rng.integers(4)), 1 + int(rng.integers(len(word) - 2))
         letter = word[place]
         if kind == 0 and word[place] == word[place + 1]:
             kind = 1

@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 
 from cxrvl.data.reports.edits import Edit, Styled, apply_edits
+from cxrvl.data.reports.phrases import Phrases
 
 
 def synonyms(text: str, rng: np.random.Generator, strength: float) -> Styled:
     """Replace phrases by others of the same meaning (the groups of wording.yaml)."""
-    pattern, groups = _synonyms()
+    phrases, groups = _synonyms()
     edits = []
-    for match in pattern.finditer(text):
-        group = groups[match[0].lower()]
-        others = [word for word in group if word != match[0].lower()]
-        drawn, number = rng.random() < strength, int(rng.integers(len(others)))
+    for start, end, phrase in phrases.find(text):
+        others = [word for word in groups[phrase] if word != phrase]
+        drawn, number = rng.random() < strength, int(rng.random() * len(others))
         if drawn:
-            edits.append(Edit(match.start(), match.end(), _like(match[0], others[number]), "synonyms"))
+            edits.append(Edit(start, end, _like(text[start:end], others[number]), "synonyms"))
     return apply_edits(text, edits)
 
 
@@ -30,7 +30,7 @@ def negations(text: str, rng: np.random.Generator, strength: float) -> Styled:
     for match in pattern.finditer(text):
         written = " ".join(match["cue"].lower().split())
         others = [way for way in groups[written] if way != written]
-        drawn, number = rng.random() < strength, int(rng.integers(len(others)))
+        drawn, number = rng.random() < strength, int(rng.random() * len(others))
         if drawn:
             edits.append(Edit(match.start("cue"), match.end("cue"), _like(match["cue"], others[number]), "negations"))
     return apply_edits(text, edits)
@@ -51,10 +51,9 @@ def _content() -> Any:
 
 
 @cache
-def _synonyms() -> tuple[re.Pattern[str], dict[str, list[str]]]:
+def _synonyms() -> tuple[Phrases, dict[str, list[str]]]:
     groups = {word: group for group in _content()["synonyms"] for word in group}
-    forms = "|".join(re.escape(word) for word in sorted(groups, key=len, reverse=True))
-    return re.compile(rf"(?i)(?<![\w-])(?:{forms})(?![\w-])"), groups
+    return Phrases(groups), groups
 
 
 @cache

@@ -1,0 +1,123 @@
+"""What does a batch of image-text pairs hold, and which images of a study come with its report?"""
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cxrvl.data.modules.base import Batch
+from cxrvl.data.modules.image import ImageDataModule, StoreRows
+from cxrvl.data.modules.loading import BatchRows
+from cxrvl.data.modules.texts import TextOptions, TextRows, checked_empty
+from cxrvl.data.reports.style import style_generator
+from cxrvl.data.reports.table import ReportTable
+from cxrvl.errors import ConfigError
+
+PAIRINGS = ("all", "one_per_study", "frontal_first", "random_view")
+_FRONTAL = r"(?i)(?:PA|AP)(?![a-z])|.*frontal"
+
+
+class PairRows(StoreRows):
+    """Images with their reports; `views` says which image stands for a row in an epoch."""
+
+    def __init__(self, module: "ImageReportDataModule") -> None:
+        super().__init__(module.store, module.store.rows(module.table), module.extra)
+        self.views = module.views
+
+    def __getitems__(self, rows: BatchRows) -> Batch:
+        """Read one batch of pairs."""
+        return self.read(self.views(np.asarray(rows, dtype=np.int64), rows.epoch), rows.epoch)
+
+
+class ImageReportDataModule(ImageDataModule):
+    """Pairs of a radiograph and its report.
+
+    Batches: those of `ClassificationDataModule` (`image`, `target`, `index`, `fov`); of the texts, `text`,
+    `instruction`, `body`, `parts` (see `cxrvl.data.modules.texts.text_batch`); and `study` (B,) int64, the row of the
+    study's report in `reports`: images of one study have the same.
+
+    Args:
+        source: images with text in the study table.
+        text, empty: see `ReportDataModule`; all images of a study have the same text in an epoch.
+        pairing: which images of a study are paired with its report.
+            all: every image is a pair. one_per_study: the first image of the table alone.
+            frontal_first: the first frontal one (view PA or AP), or else the first.
+            random_view: in training another one per epoch, drawn; in evaluation as frontal_first.
+        options: those of `ImageDataModule` and `CXRDataModule`.
+    """
+
+    def __init__(
+        self, *, text: TextOptions | None = None, empty: str = "error", pairing: str = "all", **options: Any
+    ) -> None:
+        super().__init__(**options)
+        if pairing not in PAIRINGS:
+            raise ConfigError(f"data.pairing is {pairing!r}; expected one of {', '.join(PAIRINGS)}")
+        self.text, self.empty, self.pairing = text, checked_empty(empty), pairing
+
+    @cached_property
+    def reports(self) -> ReportTable:
+        """The reports of the table's studies, one row each."""
+        return self.table.reports()
+
+    @cached_property
+    def texts(self) -> TextRows:
+        """The texts of `reports`, cleaned at first use."""
+        return TextRows(self.reports, self.text, self.empty, self.seed)
+
+    @cached_property
+    def report_rows(self) -> np.ndarray:
+        """Row of `reports` for each row of the study table, (N,) int64."""
+        known = pd.MultiIndex.from_frame(self.reports.frame[["dataset", "study"]])
+        return known.get_indexer(pd.MultiIndex.from_frame(self.table.frame[["dataset", "study"]])).astype(np.int64)
+
+    @cached_property
+    def _first(self) -> np.ndarray:
+        """The image that stands for each study, (reports,) int64 rows of the study table."""
+        behind = np.zeros(len(self.table), dtype=bool)
+        if self.pairing in ("frontal_first", "random_view"):
+            behind = ~self.table.frame["view"].str.match(_FRONTAL).to_numpy(dtype=bool)
+        order = np.lexsort((np.arange(len(behind)), behind, self.report_rows))
+        _, begin = np.unique(self.report_rows[order], return_index=True)
+        return order[begin].astype(np.int64)
+
+    @cached_property
+    def _images(self) -> list[np.ndarray]:
+        """The images of each study, rows of the study table in order."""
+        order = np.argsort(self.report_rows, kind="stable")
+        return np.split(order, np.cumsum(np.bincount(self.report_rows))[:-1])
+
+    def views(self, rows: np.ndarray, epoch: int | None) -> np.ndarray:
+        """Return the images (B,) that stand for study-table rows (B,) in an epoch; None = evaluation."""
+        if self.pairing != "random_view" or epoch is None or self.overfit_batches:
+            return rows
+        chosen = []
+        for report in self.report_rows[rows]:
+            images = self._images[report]
+            draw = style_generator(self.seed, epoch, self.texts.texts.keys[report], "view")
+            chosen.append(images[int(draw.integers(len(images)))])
+        return np.array(chosen, dtype=np.int64)
+
+    def prepare_data(self) -> None:
+        """Refuse empty reports before decoding images, which may take hours."""
+        if self.fitting and not self.max_unreadable:  # which images can be read decides the table
+            self.rows("train")
+        super().prepare_data()
+
+    def split_rows(self, split: str) -> np.ndarray:
+        """Return the study-table rows of a split that stand for a pair, (n,) int64; DataError for reports without text."""
+        rows = super().split_rows(split)
+        if self.pairing != "all":
+            rows = rows[np.isin(rows, self._first)]
+        return self.texts.with_text(rows, self.report_rows[rows], split)
+
+    def extra(self, index: np.ndarray, epoch: int | None = None) -> Batch:
+        """Return targets and texts of study-table rows."""
+        report = self.report_rows[index]
+        texts = self.texts.batch(report, None if self.overfit_batches else epoch)
+        return {"target": self.target(index), "study": torch.from_numpy(report), **texts}
+
+    def dataset(self) -> PairRows:
+        """Return the pairs, readable by study-table row."""
+        return PairRows(self)

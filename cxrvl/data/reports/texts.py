@@ -1,0 +1,109 @@
+"""What text does a model read of each report? Its sections cleaned once, joined by a policy, in a style per epoch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cxrvl.data.reports.cleaning import DEFAULT, clean
+from cxrvl.data.reports.policy import POLICIES, JoinedText, check_policy, compose
+from cxrvl.data.reports.sections import parse_report
+from cxrvl.data.reports.style import apply, check_styles
+from cxrvl.data.reports.table import ReportTable
+from cxrvl.errors import ConfigError
+
+READING_KEYS = ("policy", "instruction", "cleaning", "style")
+LENGTHS = ("words", "characters")
+_PARSED = ("findings", "impression", "indication", "comparison", "technique")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the reports of one source are read.
+
+    policy: a name of `cxrvl.data.reports.policy.POLICIES`. instruction: text before every report.
+    cleaning: names of `cxrvl.data.reports.cleaning.STEPS`, in order.
+    style: rewriting -> strength, in order, see `cxrvl.data.reports.style.STYLES`; in training alone.
+    Raises ConfigError for a name there is not, with the nearest.
+    """
+
+    policy: str = "findings_else_impression"
+    instruction: str = ""
+    cleaning: Sequence[str] = DEFAULT
+    style: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_policy(self.policy)
+        if isinstance(self.cleaning, str):
+            raise ConfigError(f"cleaning is the word {self.cleaning!r}; expected a list: cleaning: [{self.cleaning}]")
+        clean("", self.cleaning)
+        check_styles(self.style)
+
+    @property
+    def sections(self) -> tuple[str, ...]:
+        """The sections this policy may take."""
+        return tuple(dict.fromkeys(name for names in POLICIES[self.policy] for name in names))
+
+
+class Texts:
+    """The texts of a report table.
+
+    table: one row per report. readings: data set -> how its reports are read. seed: of the styles.
+    Sections are cleaned here, once; a report that is one undivided text is parsed before. Where text is composed, in
+    which epoch and process, does not matter: a style's chance is a hash of (seed, epoch, data set, study, section).
+    """
+
+    def __init__(self, table: ReportTable, readings: Mapping[str, Reading], seed: int) -> None:
+        frame = table.frame
+        self.seed = seed
+        self.readings = [readings[name] for name in frame["dataset"]]
+        self.keys = (frame["dataset"] + "/" + frame["study"]).tolist()
+        columns = {name: frame[name].tolist() for name in table.sections}
+        self.sections = [
+            _cleaned({name: column[row] for name, column in columns.items()}, reading)
+            for row, reading in enumerate(self.readings)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def compose(self, row: int, epoch: int | None = None) -> JoinedText:
+        """Join one report's text: in the style of an epoch, or plain (None). Its body is empty where `empty` says so.
+
+        A rewriting that would leave nothing of a section leaves it as it was.
+        """
+        reading = self.readings[row]
+        if epoch is None or not reading.style:
+            return compose(self.sections[row], reading.policy, reading.instruction)
+
+        def styled(section: str, text: str) -> str:
+            key = f"{self.keys[row]}/{section}"
+            return apply(text, reading.style, seed=self.seed, key=key, epoch=epoch).text.strip() or text
+
+        return compose(self.sections[row], reading.policy, reading.instruction, styled)
+
+    def empty(self) -> np.ndarray:
+        """Which reports have nothing that their policy asks for, (N,) bool."""
+        bodies = (self.compose(row).body for row in range(len(self)))
+        return np.array([body.start == body.end for body in bodies], dtype=bool)
+
+    def lengths(self, unit: str = "words") -> np.ndarray:
+        """Length of every plain text with its instruction, in words or characters, (N,) int64."""
+        if unit not in LENGTHS:
+            raise ConfigError(f"a text's length is counted in {unit!r}; expected {' or '.join(LENGTHS)}")
+        texts = (self.compose(row).text for row in range(len(self)))
+        return np.array([len(text.split()) if unit == "words" else len(text) for text in texts], dtype=np.int64)
+
+
+def _cleaned(sections: Mapping[str, Any], reading: Reading) -> dict[str, str]:
+    """The non-empty sections a reading may take, cleaned."""
+    given = {name: str(text) for name, text in sections.items() if not pd.isna(text) and str(text).strip()}
+    if "report" in given and not any(given.get(name) for name in _PARSED):
+        report = parse_report(given["report"])
+        if report.sectioned:
+            del given["report"]
+            given |= {name: report.section(name) for name in _PARSED}
+    cleaned = {name: clean(text, reading.cleaning) for name, text in given.items() if name in reading.sections}
+    return {name: text for name, text in cleaned.items() if text.strip()}

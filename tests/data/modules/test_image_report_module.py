@@ -1,0 +1,220 @@
+"""Pairs of images and reports: which image comes with which text, in which epoch, and from where."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from cxrvl.config.build import build
+from cxrvl.config.compose import compose_config, resolved
+from cxrvl.data.modules import ClassificationDataModule, ImageReportDataModule
+from cxrvl.data.sources.manifest import Manifest
+from cxrvl.data.sources.mixture import Mixture
+from cxrvl.data.sources.phantom import PhantomSource
+from cxrvl.data.studies import SECTIONS
+from cxrvl.errors import ConfigError, DataError
+
+VIEWS = ("LATERAL", "PA", "AP")
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory):
+    """Thirty studies of one to three views each, the lateral one first."""
+    root = tmp_path_factory.mktemp("studies")
+    rng, rows = np.random.default_rng(0), []
+    for study in range(30):
+        for place in range(1 + study % 3):
+            name = f"{study:02d}_{place}.png"
+            Image.fromarray(rng.integers(0, 255, (32, 32), dtype=np.uint8)).save(root / name)
+            split = "train" if study < 20 else "val" if study < 25 else "test"
+            text = "" if study in (4, 9) else f"The heart is of normal size. No effusion is seen. Study {study}."
+            rows.append((name, f"p{study}", f"s{study}", VIEWS[place], split, study % 2, text))
+    columns = ["file", "who", "study", "view", "part", "effusion", "words"]
+    pd.DataFrame(rows, columns=columns).to_csv(root / "table.csv", index=False)
+    return Manifest(
+        root, "table.csv", "studies",
+        {"image": "file", "patient": "who", "study": "study", "view": "view", "split": "part", "findings": "words"},
+        {"Effusion": "effusion"},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def module(image_options, studies):
+    def module(**options):
+        text = {"default": {"policy": "findings", "style": {"synonyms": 1.0, "shuffle": 1.0}}}
+        return ImageReportDataModule(
+            **{**image_options, "source": studies, "text": text, "empty": "skip", "batch_size": 4, **options}
+        )
+
+    return module
+
+
+def epoch_of(data, acting, epoch=0, **place):
+    data.trainer = acting(epoch=epoch, **place)
+    loader = data.train_dataloader()
+    loader.order.set_epoch(epoch)
+    return list(loader)
+
+
+def joined(batches, name):
+    return [item for batch in batches for item in (batch[name].tolist() if name != "text" else batch[name])]
+
+
+def test_a_batch_holds_what_the_contract_says(module, acting):
+    data = module()
+    data.trainer = acting()
+    batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+    assert {k: (tuple(v.shape), v.dtype) for k, v in batch.items() if k != "text"} == {
+        "image": ((4, 1, 24, 24), torch.float32),
+        "index": ((4,), torch.int64),
+        "fov": ((4, 4), torch.float32),
+        "target": ((4, 1), torch.float32),
+        "study": ((4,), torch.int64),
+        "instruction": ((4, 2), torch.int64),
+        "body": ((4, 2), torch.int64),
+        "parts": ((4, len(SECTIONS), 2), torch.int64),
+    }
+    for row, study, text, target in zip(
+        *(joined([batch], n) for n in ("index", "study", "text", "target")), strict=True
+    ):
+        line = data.table.frame.iloc[row]
+        assert line["study"] == data.reports.frame["study"].iloc[study]
+        assert f" {line['study'][1:]}." in text
+        assert target == [line["Effusion"]]
+
+
+def test_pixels_and_augmentation_are_those_of_the_other_image_modules(module, image_options, studies, acting):
+    ours, theirs = module(), ClassificationDataModule(**{**image_options, "source": studies, "batch_size": 4})
+    for data in (ours, theirs):
+        data.trainer = acting(epoch=2)
+    assert ours.store.folder == theirs.store.folder
+    mine = {}
+    for batch in ours.split_dataloader("train"):
+        done = ours.on_after_batch_transfer(batch, 0)
+        mine |= dict(zip(done["index"].tolist(), done["image"], strict=True))
+    compared = 0
+    for batch in theirs.split_dataloader("train"):
+        done = theirs.on_after_batch_transfer(batch, 0)
+        for row, image in zip(done["index"].tolist(), done["image"], strict=True):
+            if row in mine:
+                assert torch.equal(mine[row], image)
+                compared += 1
+    assert compared == len(mine)
+
+
+@pytest.mark.parametrize("pairing", ["all", "one_per_study", "frontal_first", "random_view"])
+def test_pairings_read_the_images_they_say(module, acting, pairing):
+    data = module(pairing=pairing, batch_size=1)
+    frame = data.table.frame
+    images = frame[(frame["split"] == "train") & ~frame["study"].isin(["s4", "s9"])]
+    rows = [joined(epoch_of(data, acting, epoch), "index") for epoch in range(6)]
+    several = images.groupby("study").filter(lambda group: len(group) > 1)["study"].unique()
+    for seen in rows:
+        if pairing == "all":
+            assert sorted(seen) == images.index.tolist()
+            continue
+        chosen = frame.iloc[seen].set_index("study")
+        assert sorted(chosen.index) == sorted(images["study"].unique()), "every study once"
+        if pairing != "random_view":
+            assert set(chosen.loc[several, "view"]) == {"LATERAL" if pairing == "one_per_study" else "PA"}
+    assert len({tuple(sorted(seen)) for seen in rows}) == (6 if pairing == "random_view" else 1)
+    if pairing == "random_view":
+        assert set(frame.iloc[np.concatenate(rows)]["view"]) == set(VIEWS)
+        evaluated = frame.iloc[joined(data.split_dataloader("val", "test"), "index")]
+        assert evaluated.groupby("study")["view"].last().loc[["s20", "s22", "s28"]].tolist() == ["PA", "PA", "PA"]
+        again = joined(epoch_of(module(pairing=pairing, batch_size=3), acting, 5), "index")
+        assert set(again) <= set(rows[5]), "the view is a function of seed, epoch and study"
+
+
+def test_images_of_a_study_share_its_text_and_epochs_differ(module, acting):
+    texts = {}
+    for epoch in (0, 1):
+        batches = epoch_of(module(batch_size=1), acting, epoch)
+        by_study = {}
+        for study, text in zip(joined(batches, "study"), joined(batches, "text"), strict=True):
+            assert by_study.setdefault(study, text) == text
+        texts[epoch] = by_study
+    assert sum(texts[0][study] != texts[1][study] for study in texts[0]) > len(texts[0]) / 2
+    plain = joined(module().split_dataloader("val"), "text")
+    assert all(text.startswith("The heart is of normal size. No effusion is seen. Study") for text in plain)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_module_continues_inside_an_epoch_and_workers_change_nothing(module, acting, plain, workers):
+    options = {"pairing": "random_view", "num_workers": workers}
+    batches = [plain(batch) for batch in epoch_of(module(pairing="random_view"), acting)]
+    stopped = module(**options)
+    stopped.trainer = acting()
+    iterator = iter(stopped.train_dataloader())
+    assert plain(next(iterator)) == batches[0]
+    other = module(**options)
+    other.trainer = acting()
+    other.load_state_dict(stopped.state_dict())
+    assert [plain(batch) for batch in other.train_dataloader()] == batches[1:]
+
+
+def test_devices_share_a_global_batch(module, acting):
+    whole = [b["index"].tolist() for b in epoch_of(module(), acting)]
+    shares = [[b["index"].tolist() for b in epoch_of(module(), acting, rank=rank, world=2)] for rank in range(2)]
+    for number, together in enumerate(whole):
+        assert sorted(shares[0][number] + shares[1][number]) == sorted(together)
+
+
+def test_empty_reports_are_refused_before_images_are_decoded(module, acting, tmp_path, caplog):
+    data = module(empty="error", store_root=str(tmp_path))
+    data.trainer = acting()
+    with pytest.raises(DataError, match=r"3 of 39 rows of split 'train' have nothing .* first study 's4' of studies"):
+        data.prepare_data()
+    assert data._store is None
+    kept = module()
+    kept.trainer = acting()
+    assert len(kept.rows("train")) == 36
+    assert "3 of 39 rows of split 'train'" in caplog.text
+    assert len(module(overfit_batches=2).rows("val")) == 8
+    with pytest.raises(ConfigError, match=r"data.pairing is 'some'; expected one of all, one_per_study"):
+        module(pairing="some")
+
+
+def test_a_source_without_text_is_refused(module):
+    data = module(source=PhantomSource(images=30, seed=1, size=40))
+    with pytest.raises(DataError, match="images but no report text"):
+        data.rows("train")
+
+
+def test_a_weighted_mixture_is_paired_too(module, studies, acting):
+    source = Mixture([studies, PhantomSource(images=60, seed=1, size=40, reports="terse")], weights=[1, 3])
+    data = module(source=source, text={"studies": {"policy": "findings"}, "phantom": {"policy": "impression"}})
+    batches = epoch_of(data, acting)
+    names = data.table.frame["dataset"].iloc[joined(batches, "index")]
+    assert abs((names == "phantom").mean() - 0.75) < 0.05
+
+
+def test_the_phantom_and_real_notes_come_as_pairs(shared, tmp_path, acting):
+    for overrides in (
+        ["data=phantom_pairs", "data.source.images=60", "data.store.size=32"],
+        ["data=covid_chestxray_pairs", "data.store.size=32", "data.input_size=32", f"paths.data={shared / 'data'}"],
+    ):
+        small = [f"paths.stores={tmp_path}", "data.batch_size=8", "+data.prepare_workers=0"]
+        data = build(resolved(compose_config([*overrides, *small]))["data"])
+        data.num_workers = 0
+        data.trainer = acting()
+        data.prepare_data()
+        batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+        assert batch["image"].shape == (8, 1, 32, 32)
+        assert all(text.strip() for text in batch["text"])
+        assert (batch["body"][:, 1] > batch["body"][:, 0]).all()
+
+
+def test_a_manifest_brings_the_real_notes_as_well(shared, module, acting):
+    root = shared / "data" / "covid_chestxray"
+    source = Manifest(
+        root, "metadata.csv", "notes",
+        {"image": "file", "patient": "patientid", "view": "view", "notes": "clinical_notes"},
+        {"COVID": {"column": "finding", "has": "COVID-19", "separator": "/", "unstated": ["todo"]}},
+        split={"by": "patient", "fractions": {"train": 0.7, "val": 0.1, "test": 0.2}, "seed": 0},
+    )  # fmt: skip
+    data = module(source=source, text={"notes": {"policy": "notes", "style": {"shuffle": 1.0}}}, batch_size=16)
+    first, second = (joined(epoch_of(data, acting, epoch), "text") for epoch in (0, 1))
+    assert len(first) >= 96
+    assert set(first) - set(second)
