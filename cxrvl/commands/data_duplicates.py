@@ -38,7 +38,8 @@ def run(options: argparse.Namespace) -> None:
     """
     if options.shown < 0 or (options.threads is not None and options.threads < 1):
         raise ConfigError(f"--shown is {options.shown}, --threads {options.threads}; expected 0 or more, and 1 or more")
-    from cxrvl.data.duplicates import Squares, duplicates, reader
+    from cxrvl.data.aspects import Squares, reader
+    from cxrvl.data.duplicates import duplicates
 
     parts = [_data(words) for words in grouped(options.overrides)]
     names = [name for table, _ in parts for name in table.frame["dataset"].unique()]
@@ -57,8 +58,11 @@ def run(options: argparse.Namespace) -> None:
     crossing = found[found["split_a"] != found["split_b"]]
     if len(crossing):
         trained = crossing[(crossing[["split_a", "split_b"]] == "test").any(axis=1)]
-        print(f"warning: {len(crossing)} pairs lie in two different splits, {len(trained)} of them with the test part: "
-              "scores there are too good; leave one image of each out, or split the data sets together", file=sys.stderr)  # fmt: skip
+        print(
+            f"warning: {len(crossing)} pairs lie in two different splits, {len(trained)} of them with the test part: "
+            "scores there are too good; leave one image of each out, or split the data sets together",
+            file=sys.stderr,
+        )
 
 
 def grouped(words: Sequence[str]) -> list[list[str]]:
@@ -107,7 +111,7 @@ def _print(found: "pd.DataFrame", shown: int) -> None:
     counts = Table("first", "second", "pairs", "of one patient", title="pairs by data set and split")
     sides = [found[f"dataset_{side}"] + " " + found[f"split_{side}"] for side in "ab"]
     for (one, other), group in found.groupby(sides):
-        counts.add_row(escape(one), escape(other), str(len(group)), str(int(group["same_patient"].sum())))
+        counts.add_row(escape(str(one)), escape(str(other)), str(len(group)), str(int(group["same_patient"].sum())))
     console.print(counts)
     listed = Table("first", "second", "correlation", "", title=f"the likest {min(shown, len(found))}")
     for row in found.head(shown).itertuples():

@@ -1,7 +1,7 @@
 """Which images are the same picture? A perceptual hash proposes pairs, correlation of aligned thumbnails confirms them.
 
-Four steps, each a thousand times dearer per pair than the one before, on what the one before has left: 64-bit hashes
-within a Hamming distance (all pairs), the cosine of the vectors the hashes are the signs of, and the correlation of
+Four steps, each dearer for a pair than the one before, and only on what that one has left: 64-bit hashes within a
+Hamming distance (all pairs), the cosine of the vectors the hashes are the signs of, and the correlation of
 normalised thumbnails of 32 and then of 64 pixels, whose tiles may shift by a few pixels. Two radiographs of one
 patient, however alike, do not pass the last: it looks at the drawing, not at the shape.
 
@@ -11,15 +11,14 @@ inverted as well: sets gathered from papers and slides hold such copies, and the
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
-from cxrvl.data.images import ImageStore
-from cxrvl.data.perceptual import COARSE, FINE, codes, frames, halved, mirror_bits, normalised, reference, thumbnails, whole
+from cxrvl.data.aspects import BATCH, MIDDLE, OBLONG, UNCUT, UNFRAMED, WHOLE, Aspects, Read, aspects, kept_as_bytes
+from cxrvl.data.perceptual import COARSE, FINE, mirror_bits, normalised, reference, thumbnails
 
 RADIUS = 14
 COSINE = 0.7
@@ -30,59 +29,8 @@ TILES = {COARSE: 2, FINE: 3}
 SHIFT = {COARSE: 1, FINE: 3}
 # Less than this share of the width or height is too little to compare two pictures by.
 NARROW = 0.5
-# An image with a shorter side of at least this share of the longer one counts as a square.
-SQUARE = 0.97
-BATCH = 128
 # A block of distances stays in the processor's cache.
 BLOCK_ROWS, BLOCK_COLUMNS = 32, 4096
-# int8 keeps normalised thumbnails to 1/32: their values lie within +-4 but for a few points.
-STEPS = 32.0
-WHOLE = np.array([0.0, 1.0, 0.0, 1.0])
-WHOLE_VIEW, OBLONG, MIDDLE, UNFRAMED = range(4)
-
-# Of image numbers (B,), in groups of one store: places (b,) among them, stored squares (b, S, S) uint8 or uint16, and
-# the boxes (b, 4) of the squares in the middle of the native images; `WHOLE` for native squares.
-Read = Callable[[np.ndarray], Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]]
-
-
-class Squares(NamedTuple):
-    """Images of one store: pixels (N, S, S) unsigned integers, may be a memory map; rows (n,) the wanted ones; middle
-    (n, 4) float64 the middle square of each: y0, y1, x0, x1 of the stored square in [0, 1].
-    """
-
-    pixels: np.ndarray
-    rows: np.ndarray
-    middle: np.ndarray
-
-    @classmethod
-    def of(cls, store: ImageStore, rows: np.ndarray) -> "Squares":
-        """Take readable rows of an image store."""
-        return cls(store.pixels, rows, middles(store.index[["width", "height"]].to_numpy()[rows], store.fov[rows]))
-
-
-@dataclass(frozen=True)
-class Views:
-    """What all images are compared by: E >= N views of N images (whole, and without frame).
-
-    image: (E,) int64 number of the image; kind: (E,) int8 `WHOLE_VIEW` of a square image, `OBLONG` of another,
-    `MIDDLE` the square in the middle of an oblong one, `UNFRAMED`. box: (E, 4) float64 the part seen, y0, y1, x0, x1 of the stored square in
-    [0, 1]; inside: (E, 4) the image without its frame.
-    hash: (E,) uint64; vector: (E, K) float32; inverted: (E,) bool; coarse: (E, 32, 32) and fine: (E, 64, 64) int8
-    normalised thumbnails. About 6 kB a view.
-    """
-
-    image: np.ndarray
-    kind: np.ndarray
-    box: np.ndarray
-    inside: np.ndarray
-    hash: np.ndarray
-    vector: np.ndarray
-    inverted: np.ndarray
-    coarse: np.ndarray
-    fine: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.image)
 
 
 @dataclass(frozen=True)
@@ -106,86 +54,17 @@ class Pairs:
 def duplicates(read: Read, count: int, threads: int | None = None) -> Pairs:
     """Find the same picture among `count` images.
 
-    read: see `Read`, and `reader`; squares are best 64 pixels or more. threads: of the search, by default one per core
-    this process may use. Raises ValueError if there is no image.
+    read: see `cxrvl.data.aspects.Read`, and `reader` there; squares are best 64 pixels or more. threads: of the search,
+    by default one per core this process may use. Raises ValueError if there is no image.
     """
-    found = views(read, count)
+    found = aspects(read, count)
     return confirm(read, found, *candidates(found, threads))
 
 
-def middles(sizes: np.ndarray, fov: np.ndarray) -> np.ndarray:
-    """Where the middle square of native images lies in the stored ones, (N, 4) float64: y0, y1, x0, x1 in [0, 1].
-
-    sizes: (N, 2) native width and height; fov: (N, 4) as `ImageStore.fov`. `WHOLE` where the image is a square but for a
-    few per cent, its size is unknown, or the store itself shows less.
-    """
-    width, height = sizes[:, 0].astype(np.float64), sizes[:, 1].astype(np.float64)
-    known = (width > 0) & (height > 0)
-    short = np.minimum(width, height)
-    spans = []
-    for side, first, last in ((height, fov[:, 1], fov[:, 3]), (width, fov[:, 0], fov[:, 2])):
-        cut = np.where(known, 1 - short / np.where(known, side, 1), 0) / 2
-        extent = np.where(known, last - first, 1)
-        spans += [(cut - np.where(known, first, 0)) / extent, (1 - cut - np.where(known, first, 0)) / extent]
-    box = np.stack(spans, axis=1)
-    oblong = known & (short < SQUARE * np.maximum(width, height)) & (box >= 0).all(axis=1) & (box <= 1).all(axis=1)
-    return np.where(oblong[:, None], box, WHOLE)
-
-
-def reader(stores: Sequence[Squares]) -> tuple[Read, int]:
-    """Number the images of several stores one after the other: how to read them, and how many there are."""
-    ends = np.cumsum([len(store.rows) for store in stores])
-
-    def read(numbers: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        which = np.searchsorted(ends, numbers, side="right")
-        for one in np.unique(which):
-            store, places = stores[one], np.flatnonzero(which == one)
-            own = numbers[places] - (ends[one] - len(store.rows))
-            yield places, store.pixels[store.rows[own]], store.middle[own]
-
-    return read, int(ends[-1])
-
-
-def views(read: Read, count: int) -> Views:
-    """Hash `count` images, batch by batch."""
-    if count < 1:
-        raise ValueError("no images to compare")
-    parts = []
-    for start in range(0, count, BATCH):
-        numbers = np.arange(start, min(start + BATCH, count))
-        parts += [_views(pixels, middle, numbers[places]) for places, pixels, middle in read(numbers)]
-    return Views(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-
-
-def _views(pixels: np.ndarray, middle: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, ...]:
-    size, every = pixels.shape[1], np.arange(len(pixels))
-    inner = frames(pixels) / size
-    framed, oblong = (np.flatnonzero((boxes != WHOLE).any(axis=1)) for boxes in (inner, middle))
-    which = np.concatenate([every, framed, oblong])
-    kind = np.concatenate([np.where(np.isin(every, oblong), OBLONG, WHOLE_VIEW), np.full(len(framed), UNFRAMED),
-                           np.full(len(oblong), MIDDLE)]).astype(np.int8)  # fmt: skip
-    boxes = np.concatenate([np.tile(WHOLE, (len(every), 1)), inner[framed], middle[oblong]])
-    fine = thumbnails(pixels[which], boxes * size, FINE)
-    coarse = halved(fine)
-    code = codes(coarse)
-    turned = code.inverted
-    return (
-        numbers[which], kind, boxes, inner[which], code.hash, code.vector, turned,
-        _kept(normalised(coarse), turned), _kept(normalised(fine), turned),
-    )  # fmt: skip
-
-
-def _kept(drawings: np.ndarray, inverted: np.ndarray) -> np.ndarray:
-    """Normalised thumbnails (B, s, s) as int8, inverted ones turned back."""
-    sign = np.where(inverted, -STEPS, STEPS)[:, None, None]
-    kept: np.ndarray = np.clip(np.rint(drawings * sign), -127, 127).astype(np.int8)
-    return kept
-
-
-def candidates(found: Views, threads: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of views of different images with close hashes and vectors: first, second (C,) int64, mirrored (C,) bool."""
+def candidates(found: Aspects, threads: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of aspects of different images with close hashes and vectors: first, second (C,) int64, mirrored (C,) bool."""
     plain, middle, square = (np.flatnonzero(np.isin(found.kind, kinds))
-                             for kinds in ((WHOLE_VIEW, OBLONG, UNFRAMED), (MIDDLE,), (WHOLE_VIEW,)))  # fmt: skip
+                             for kinds in ((UNCUT, OBLONG, UNFRAMED), (MIDDLE,), (UNCUT,)))  # fmt: skip
     jobs = [(plain, start, plain) for start in range(0, len(plain), BLOCK_ROWS)]
     jobs += [(middle, start, square) for start in range(0, len(middle), BLOCK_ROWS)]
     workers = threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
@@ -195,8 +74,8 @@ def candidates(found: Views, threads: int | None = None) -> tuple[np.ndarray, np
     return first, second, mirrored
 
 
-def _near(found: Views, rows: np.ndarray, start: int, columns: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Pairs of one block of the views `rows` with the views `columns`; with later ones, if they are the same."""
+def _near(found: Aspects, rows: np.ndarray, start: int, columns: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Pairs of one block of the aspects `rows` with the aspects `columns`; with later ones, if they are the same."""
     block, upper = rows[start : start + BLOCK_ROWS], rows is columns
     kept: list[tuple[np.ndarray, ...]] = [(np.empty(0, int), np.empty(0, int), np.empty(0, bool))]
     own, size = found.hash[block][:, None], len(block) * BLOCK_COLUMNS
@@ -224,7 +103,7 @@ def _near(found: Views, rows: np.ndarray, start: int, columns: np.ndarray) -> tu
     return tuple(np.concatenate(part) for part in zip(*kept, strict=True))
 
 
-def confirm(read: Read, found: Views, first: np.ndarray, second: np.ndarray, mirrored: np.ndarray) -> Pairs:
+def confirm(read: Read, found: Aspects, first: np.ndarray, second: np.ndarray, mirrored: np.ndarray) -> Pairs:
     """Keep the candidates whose thumbnails correlate; one pair per two images, with its best correlation."""
     for seen, least in ((_coarse, COARSE_CORRELATION), (_fine, CORRELATION)):
         scores = np.empty(len(first), dtype=np.float32)
@@ -245,15 +124,15 @@ def _turned(thumbs: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
 
 
 def _coarse(
-    read: Read, found: Views, first: np.ndarray, second: np.ndarray, mirrored: np.ndarray
+    read: Read, found: Aspects, first: np.ndarray, second: np.ndarray, mirrored: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     return found.coarse[first], found.coarse[second]
 
 
 def _fine(
-    read: Read, found: Views, first: np.ndarray, second: np.ndarray, mirrored: np.ndarray
+    read: Read, found: Aspects, first: np.ndarray, second: np.ndarray, mirrored: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Thumbnails (B, 64, 64) of two views each; read again from the images where both are whole and one has a frame.
+    """Thumbnails (B, 64, 64) of two aspects each; read again from the images where both are whole and one has a frame.
 
     Different pictures in the same letterbox correlate by its edges: they are compared by what both show inside.
     """
@@ -274,12 +153,12 @@ def _turned_boxes(boxes: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
     return np.where(mirrored[:, None], turned, boxes)
 
 
-def _seen(read: Read, found: Views, numbers: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Normalised thumbnails (B, 64, 64) int8 of other boxes of the images of views (B,)."""
+def _seen(read: Read, found: Aspects, numbers: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Normalised thumbnails (B, 64, 64) int8 of other boxes of the images of aspects (B,)."""
     thumbs = np.empty((len(numbers), FINE, FINE), dtype=np.float32)
     for places, pixels, _ in read(found.image[numbers]):
         thumbs[places] = thumbnails(pixels, boxes[places] * pixels.shape[1], FINE)
-    return _kept(normalised(thumbs), found.inverted[numbers])
+    return kept_as_bytes(normalised(thumbs), found.inverted[numbers])
 
 
 def aligned(one: np.ndarray, other: np.ndarray, least: float = -1.0) -> np.ndarray:
@@ -314,10 +193,8 @@ def _standard(patch: np.ndarray) -> np.ndarray:
     return standard
 
 
-def _distinct(
-    found: Views, first: np.ndarray, second: np.ndarray, mirrored: np.ndarray, scores: np.ndarray
-) -> Pairs:
-    """One pair per two images: its likest views."""
+def _distinct(found: Aspects, first: np.ndarray, second: np.ndarray, mirrored: np.ndarray, scores: np.ndarray) -> Pairs:
+    """One pair per two images: its likest aspects."""
     likest = np.lexsort((second, first, -scores))
     one, other = found.image[first], found.image[second]
     keys = np.stack([np.minimum(one, other), np.maximum(one, other)], axis=1)[likest]

@@ -72,11 +72,6 @@ def frames(pixels: np.ndarray) -> np.ndarray:
     return np.stack(edges, axis=1).astype(np.float64)
 
 
-def whole(count: int, size: int) -> np.ndarray:
-    """The whole square of `count` images, in the form of `frames`."""
-    return np.tile([0.0, size, 0.0, size], (count, 1))
-
-
 def thumbnails(pixels: np.ndarray, boxes: np.ndarray, size: int) -> np.ndarray:
     """Average each box of pixels (N, S, S) over (size, size) cells; returns (N, size, size) float32 in [0, 1]."""
     full = float(np.iinfo(pixels.dtype).max)

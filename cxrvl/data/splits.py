@@ -157,9 +157,7 @@ def planned_split(
     for key, name in zip(keys, split, strict=True):
         if chosen.setdefault(key, name) != name:
             raise DataError(f"split file {path}: {by} {key!r} is in {chosen[key]!r} and in {name!r}")
-    ordered = {
-        name: dict(reversed(list(zip(keys, values, strict=True)))) for name, values in (parts or {}).items()
-    }
+    ordered = {name: dict(reversed(list(zip(keys, values, strict=True)))) for name, values in (parts or {}).items()}
     return assignment(by, chosen, str(path), ordered)
 
 

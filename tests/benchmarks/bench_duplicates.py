@@ -4,7 +4,8 @@ import time
 
 import numpy as np
 
-from cxrvl.data.duplicates import WHOLE, Squares, Views, candidates, confirm, reader, views
+from cxrvl.data.aspects import WHOLE, Aspects, Squares, aspects, reader
+from cxrvl.data.duplicates import candidates, confirm
 from cxrvl.data.images import StoreSpec
 from cxrvl.data.perceptual import BITS, reference
 from cxrvl.data.readers import read_image
@@ -17,8 +18,8 @@ LEAST_CANDIDATES = 200_000
 SAMPLE, SIZE = 1200, 128
 
 
-def crowd(real: Views, count: int) -> Views:
-    """Views of `count` images that are as often alike as real ones: a real image each, and noise of their covariance.
+def crowd(real: Aspects, count: int) -> Aspects:
+    """Aspects of `count` images that are as often alike as real ones: a real image each, and noise of their covariance.
 
     On nih14 1 pair in 20,000 has vectors alike enough to be looked at, and a quarter of these pass the coarse look. The
     last `COPIES` images are slightly noisy copies of the first.
@@ -44,7 +45,7 @@ def crowd(real: Views, count: int) -> Views:
     box = np.tile(WHOLE, (count, 1))
     kind = np.zeros(count, dtype=np.int8)
     inverted = np.zeros(count, dtype=bool)
-    return Views(np.arange(count), kind, box, box, packed.view(np.uint64).ravel(), vector, inverted, coarse, fine)
+    return Aspects(np.arange(count), kind, box, box, packed.view(np.uint64).ravel(), vector, inverted, coarse, fine)
 
 
 def test_a_hundred_thousand_images(shared):
@@ -53,7 +54,7 @@ def test_a_hundred_thousand_images(shared):
     pixels = np.stack([to_pixels(read_image(file), StoreSpec(SIZE)) for file in files])
     read, count = reader([Squares(pixels, np.arange(len(pixels)), np.tile(WHOLE, (len(pixels), 1)))])
     begun = time.perf_counter()
-    real = views(read, count)
+    real = aspects(read, count)
     hashed = (time.perf_counter() - begun) / count * 1e3
     found = crowd(real, IMAGES)
     begun = time.perf_counter()

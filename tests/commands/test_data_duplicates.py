@@ -8,7 +8,10 @@ PHANTOM = ("data.source.images=24", "data.store.size=96")
 
 
 def test_words_start_data_sets_and_overrides_follow_them():
-    assert grouped(["a.b=1", "nih14", "x=2", "data=openi", "y=3"]) == [["nih14", "a.b=1", "x=2"], ["data=openi", "a.b=1", "y=3"]]
+    assert grouped(["a.b=1", "nih14", "x=2", "data=openi", "y=3"]) == [
+        ["nih14", "a.b=1", "x=2"],
+        ["data=openi", "a.b=1", "y=3"],
+    ]
     assert grouped(["seed=1"]) == [["seed=1"]]
 
 

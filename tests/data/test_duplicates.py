@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxrvl.data.duplicates import RADIUS, WHOLE, Squares, candidates, duplicates, middles, reader, views
+from cxrvl.data.aspects import WHOLE, Squares, aspects, middles, reader
+from cxrvl.data.duplicates import RADIUS, candidates, duplicates
 from cxrvl.data.images import StoreSpec, prepare
 from cxrvl.data.perceptual import frames, mirror_bits
 from cxrvl.data.readers import read_image
@@ -114,7 +115,7 @@ def test_candidates_are_all_pairs_within_the_radius():
     pixels = rng.integers(0, 256, (150, 16, 16), dtype=np.uint8).repeat(4, 1).repeat(4, 2)
     pixels = np.concatenate([pixels, pixels[:40][:, :, ::-1], pixels[100:]])
     read, count = reader([squares(pixels)])
-    found = views(read, count)
+    found = aspects(read, count)
     first, second, mirrored = candidates(found, threads=2)
     close = {(i, j, bool(m)) for i, j, m in zip(first, second, mirrored, strict=True)}
     for i in range(len(found)):

@@ -86,9 +86,7 @@ def test_a_fraction_too_small_for_every_finding_is_larger_and_said(table):
 def test_unlabelled_folds_are_those_of_distl(table):
     parts = resplit(table, label_fraction=0.1, unlabelled_folds=3, split_seed=4)
     train = table.frame["split"] == "train"
-    expected = distl_folds(
-        table.frame["patient"][train].tolist(), (table.targets()[train] == 1), seed=4
-    )
+    expected = distl_folds(table.frame["patient"][train].tolist(), (table.targets()[train] == 1), seed=4)
     np.testing.assert_array_equal(parts.frame[UNLABELLED_FOLD][train], expected)
     assert (parts.frame[UNLABELLED_FOLD][~train] == -1).all()
     assert set(parts.frame["split"][parts.frame[UNLABELLED_FOLD] >= 0]) == {"unlabelled"}
@@ -121,7 +119,7 @@ def test_split_files_decide_and_enter_the_identity(table, tmp_path):
     second = resplit(table, split_file=str(tmp_path / "k.csv"), fold=2)
     assert patients(second, "val") == {p for p, f in zip(people, fold, strict=True) if f == "2"}
     assert second.split_name.startswith("k.csv ")
-    with pytest.raises(ConfigError, match="data.fold is 3; expected 0 to 2"):
+    with pytest.raises(ConfigError, match=r"data.fold is 3; expected 0 to 2"):
         resplit(table, split_file=str(tmp_path / "k.csv"), fold=3)
     with pytest.raises(ConfigError, match="has 3 folds"):
         resplit(table, split_file=str(tmp_path / "k.csv"), fold=1, folds=5)
