@@ -13,7 +13,9 @@ from cxrvl.data.sources.assembly import BY_PATIENT
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
 QUOTED = dict(re.findall(r"^`([\w/.]+)`:\n\n```\w+\n(.*?)^```$", TEXT, flags=re.M | re.S))
-LINES = re.findall(r"^\| `(\w+)` \|", TEXT, flags=re.M)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DATA_SETS = README[README.index("\n## Data sets\n") : README.index("\n## Reports\n")]
+LINES = re.findall(r"^\| `(\w+)` \|", DATA_SETS, flags=re.M)
 SOURCES = {
     path.stem: OmegaConf.load(path).get("source", {}).get("_target_", "")
     for path in (ROOT / "conf/data").glob("*.yaml")

@@ -89,10 +89,18 @@ def configs(checkout, monkeypatch):
 
 def test_every_block_is_understood():
     assert len(BLOCKS) + sum(bool(block.output) for block in BLOCKS) == len(re.findall(r"^```\w", TEXT, re.M))
-    assert {block.language for block in BLOCKS} <= {"bash", "yaml", "text"}
+    assert {block.language for block in BLOCKS} <= {"bash", "yaml", "text", "python"}
     assert {block.marker for block in BLOCKS} <= set(RUN_MARKERS)
     assert all(block.language == "bash" for block in BLOCKS if block.marker)
     assert len(re.findall(r"^<!-- run", TEXT, re.M)) == sum(bool(block.marker) for block in BLOCKS)
+
+
+def test_python_prints_what_is_stated(capsys):
+    blocks = [block for block in BLOCKS if block.language == "python"]
+    assert blocks
+    for block in blocks:
+        exec(compile(block.content, "README.md", "exec"), {})
+        assert capsys.readouterr().out == block.output
 
 
 @pytest.mark.slow

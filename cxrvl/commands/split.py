@@ -20,8 +20,8 @@ from cxrvl.errors import ConfigError, DataError
 
 SHARES = (0.7, 0.1, 0.2)
 Parts = dict[str, list[str]]
-# Per image: its split, further columns of the file, and what the counts are shown by.
-Plan = tuple[np.ndarray, Parts, list[str]]
+# Per image: its split, further columns of the file, and the parts that are counted, each (N,) bool.
+Plan = tuple[np.ndarray, Parts, dict[str, np.ndarray]]
 
 
 def split(options: argparse.Namespace) -> None:
@@ -53,7 +53,7 @@ def split(options: argparse.Namespace) -> None:
         write_split_file(path, patients, chosen.tolist(), "patient", parts)
         print(f"{path}: {len(plan.split)} patients, columns {', '.join(['patient', 'split', *plan.parts])}")
     print(f"sha256 {plan.sha256} (of the sorted lines, whatever their order in the file)")
-    for note in _notes(table, options.kind, chosen, parts):
+    for note in _notes(table, options.kind, chosen, parts, options.fractions):
         print(f"note: {note}")
     Console(width=None if sys.stdout.isatty() else 160).print(_counts(table, groups))
 
@@ -68,7 +68,7 @@ def _sha256_there(path: Path) -> str:
 
 def _official(table: StudyTable, folds: int | None, fractions: Sequence[float] | None, seed: int) -> Plan:
     chosen = table.frame["split"].to_numpy(dtype=object)
-    return chosen, {}, chosen.tolist()
+    return chosen, {}, _by_split(chosen)
 
 
 def _patient(table: StudyTable, folds: int | None, fractions: Sequence[float] | None, seed: int) -> Plan:
@@ -77,7 +77,7 @@ def _patient(table: StudyTable, folds: int | None, fractions: Sequence[float] | 
         raise ConfigError(f"--fractions {' '.join(f'{s:g}' for s in shares)}: expected three, of {', '.join(SPLITS)}")
     patients = table.frame["patient"].tolist()
     chosen = split_by_patient(patients, dict(zip(SPLITS, shares, strict=True)), seed, table.targets() == 1)
-    return chosen, {}, chosen.tolist()
+    return chosen, {}, _by_split(chosen)
 
 
 def _kfold(table: StudyTable, folds: int | None, fractions: Sequence[float] | None, seed: int) -> Plan:
@@ -86,7 +86,8 @@ def _kfold(table: StudyTable, folds: int | None, fractions: Sequence[float] | No
     chosen, rows = table.frame["split"].to_numpy(dtype=object), rows_of(table, "train", "val")
     part = drawn(table, rows, lambda patients, positives: kfold(patients, positives, count, seed))
     fold = _column(table, rows, part.astype(str))
-    return chosen, {"fold": fold}, [f"fold {f}" if f else s for f, s in zip(fold, chosen, strict=True)]
+    groups = {f"fold {number}": np.array(fold) == str(number) for number in range(count)}
+    return chosen, {"fold": fold}, groups | _by_split(chosen, without=("train", "val"))
 
 
 def _fractions(table: StudyTable, folds: int | None, fractions: Sequence[float] | None, seed: int) -> Plan:
@@ -95,12 +96,9 @@ def _fractions(table: StudyTable, folds: int | None, fractions: Sequence[float] 
     chosen, rows = table.frame["split"].to_numpy(dtype=object), rows_of(table, "train")
     smallest = drawn(table, rows, lambda patients, positives: label_fractions(patients, positives, asked, seed))
     column = _column(table, rows, np.array([f"{share:g}" if share < 1 else "" for share in smallest], dtype=object))
-    train = chosen == "train"
-    groups = [
-        (f"train, from {f}" if f else "train, only at 1") if inside else str(s)
-        for f, s, inside in zip(column, chosen, train, strict=True)
-    ]
-    return chosen, {"fraction": column}, groups
+    shares = sorted(share for share in np.unique(smallest) if share < 1)
+    groups = {f"{share:g}": np.isin(np.arange(len(table)), rows[smallest <= share]) for share in shares}
+    return chosen, {"fraction": column}, groups | _by_split(chosen)
 
 
 def _distl(table: StudyTable, folds: int | None, fractions: Sequence[float] | None, seed: int) -> Plan:
@@ -112,11 +110,9 @@ def _distl(table: StudyTable, folds: int | None, fractions: Sequence[float] | No
     part = drawn(table, rows, lambda patients, found: distl_folds(patients, found, seed, labelled, count))
     fold = _column(table, rows, np.array(["" if value == LABELLED else str(value) for value in part], dtype=object))
     known = _column(table, rows, np.where(part == LABELLED, "1", "0").astype(object))
-    groups = [
-        {"": str(s), "1": "train, labelled", "0": f"unlabelled fold {f}"}[k]
-        for k, f, s in zip(known, fold, chosen, strict=True)
-    ]
-    return chosen, {"fold": fold, "labelled": known}, groups
+    groups = {"labelled": np.array(known) == "1"}
+    groups |= {f"unlabelled {number}": np.array(fold) == str(number) for number in range(count)}
+    return chosen, {"fold": fold, "labelled": known}, groups | _by_split(chosen, without=("train",))
 
 
 KINDS: dict[str, Callable[[StudyTable, int | None, Sequence[float] | None, int], Plan]] = {
@@ -128,6 +124,10 @@ KINDS: dict[str, Callable[[StudyTable, int | None, Sequence[float] | None, int],
 }
 
 
+def _by_split(chosen: np.ndarray, without: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    return {name: chosen == name for name in SPLIT_NAMES if name not in without and (chosen == name).any()}
+
+
 def _column(table: StudyTable, rows: np.ndarray, values: np.ndarray) -> list[str]:
     """Values of some rows as a column of the file, "" elsewhere."""
     column = np.full(len(table), "", dtype=object)
@@ -135,7 +135,9 @@ def _column(table: StudyTable, rows: np.ndarray, values: np.ndarray) -> list[str
     return column.tolist()
 
 
-def _notes(table: StudyTable, kind: str, chosen: np.ndarray, parts: Parts) -> list[str]:
+def _notes(
+    table: StudyTable, kind: str, chosen: np.ndarray, parts: Parts, fractions: Sequence[float] | None
+) -> list[str]:
     """What a reader of the file should know: how large the shares really are, and which findings a part lacks."""
     rows, notes = np.flatnonzero(chosen == "train"), list(table.notes)
     if kind == "fractions":
@@ -144,24 +146,17 @@ def _notes(table: StudyTable, kind: str, chosen: np.ndarray, parts: Parts) -> li
             notes.append(said(table, rows, smallest <= share, float(share)))
     if kind == "distl":
         known = np.array(parts["labelled"])[rows] == "1"
-        notes.append(said(table, rows, known, float(known.mean())))
+        notes.append(said(table, rows, known, DISTL_LABELLED if fractions is None else fractions[0]))
     return notes
 
 
-def _counts(table: StudyTable, groups: list[str]) -> Table:
-    """Patients, images and positive patients of each label, by part of the split."""
-    frame = pd.DataFrame({"part": groups, "patient": table.frame["patient"], **_positive(table)})
-    persons = frame.groupby(["part", "patient"], sort=False).max()
-    order = {name: place for place, name in enumerate(SPLIT_NAMES)}
-    names = sorted(set(groups), key=lambda name: (order.get(name.split(",")[0].split(" ")[0], 0), name))
-    shown = Table("finding", *names, title="patients with a positive image")
-    images = frame["part"].value_counts()
-    shown.add_row("images", *(str(images[name]) for name in names))
-    shown.add_row("patients", *(str(len(persons.loc[name])) for name in names), end_section=True)
+def _counts(table: StudyTable, groups: dict[str, np.ndarray]) -> Table:
+    """Images, patients and positive patients of each label, by part of the split."""
+    positive = pd.DataFrame(table.targets() == 1, columns=list(table.labels))
+    persons = {name: positive[inside].groupby(table.frame["patient"][inside]).max() for name, inside in groups.items()}
+    shown = Table("finding", *groups, title="patients with a positive image")
+    shown.add_row("images", *(str(int(inside.sum())) for inside in groups.values()))
+    shown.add_row("patients", *(str(len(people)) for people in persons.values()), end_section=True)
     for label in table.labels:
-        shown.add_row(label, *(str(int(persons.loc[name][label].sum())) for name in names))
+        shown.add_row(label, *(str(int(people[label].sum())) for people in persons.values()))
     return shown
-
-
-def _positive(table: StudyTable) -> dict[str, np.ndarray]:
-    return dict(zip(table.labels, (table.targets() == 1).T, strict=True))

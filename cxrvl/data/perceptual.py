@@ -17,7 +17,7 @@ FINE, COARSE = 64, 32
 BITS = 64
 REFERENCE = Path(__file__).with_name("perceptual_reference.csv")
 # A border row or column of a frame is constant but for the noise of its encoding (share of the full range).
-CONSTANT = 0.01
+CONSTANT = 0.02
 SAMPLES = 64
 NEIGHBOURHOOD = {COARSE: 3, FINE: 2}
 FAINT = 0.1

@@ -1,11 +1,12 @@
-"""How long do 100,000 hashed images take to be compared with one another?"""
+"""How long do 100,000 hashed images take to be compared, and how many made copies of real ones are found?"""
 
 import time
 
 import numpy as np
+from copies import CHANGES, all_at_once
 
 from cxrvl.data.aspects import WHOLE, Aspects, Squares, aspects, reader
-from cxrvl.data.duplicates import candidates, confirm
+from cxrvl.data.duplicates import candidates, confirm, duplicates
 from cxrvl.data.images import StoreSpec
 from cxrvl.data.perceptual import BITS, reference
 from cxrvl.data.readers import read_image
@@ -16,6 +17,7 @@ COPIES = 500
 NOISE = 0.62
 LEAST_CANDIDATES = 200_000
 SAMPLE, SIZE = 1200, 128
+MADE = 300
 
 
 def crowd(real: Aspects, count: int) -> Aspects:
@@ -70,3 +72,24 @@ def test_a_hundred_thousand_images(shared):
     assert copies <= set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
     assert len(first) >= LEAST_CANDIDATES, "fewer likely pairs than among real radiographs: the measurement is too kind"
     assert taken <= LIMIT
+
+
+def test_made_copies_of_real_images(shared):
+    files = sorted((shared / "data/nih14/images").iterdir())
+    pixels = np.stack([to_pixels(read_image(file), StoreSpec(224)) for file in files])
+    picked = np.random.default_rng(1).choice(len(pixels), MADE, replace=False)
+    original = np.concatenate([np.arange(len(pixels)), picked])
+
+    def squares(pictures):
+        return Squares(pictures, np.arange(len(pictures)), np.tile(WHOLE, (len(pictures), 1)))
+
+    for name, change in {**CHANGES, "all at once": all_at_once}.items():
+        copies = np.stack([change(pixels[i]) for i in picked])
+        found = duplicates(*reader([squares(pixels), squares(copies)]))
+        first, second = original[found.first], original[found.second]
+        right = int((first == second).sum())
+        # One pair of the sample itself is the same picture, to the pixel.
+        others = {(a, b) for a, b in zip(first, second, strict=True) if a != b and (pixels[a] != pixels[b]).any()}
+        print(f"{name}: recall {right / MADE:.3f}, precision {right / (right + len(others)):.3f}")
+        assert not others
+        assert right >= (0.8 if name == "all at once" else 0.96) * MADE

@@ -1,9 +1,8 @@
 """Are copies of a radiograph found whatever was done to them, and different ones, even of one patient, left alone?"""
 
-import io
-
 import numpy as np
 import pytest
+from copies import CHANGES, encoded, resized
 from PIL import Image
 
 from cxrvl.data.aspects import WHOLE, Squares, aspects, middles, reader
@@ -21,35 +20,6 @@ COPIES = 24
 def squares(pixels, middle=None):
     every = np.arange(len(pixels))
     return Squares(pixels, every, np.tile(WHOLE, (len(pixels), 1)) if middle is None else middle)
-
-
-def resized(image):
-    return np.asarray(image.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
-
-
-def encoded(picture, quality=50):
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "JPEG", quality=quality)
-    return np.asarray(Image.open(stream))
-
-
-def letterboxed(picture):
-    canvas = np.zeros((SIZE, SIZE), dtype=np.uint8)
-    canvas[:, 16:-16] = np.asarray(Image.fromarray(picture).resize((SIZE - 32, SIZE), Image.Resampling.BILINEAR))
-    return encoded(canvas)
-
-
-CHANGES = {
-    "jpeg": encoded,
-    "resize": lambda p: resized(Image.fromarray(p).resize((96, 96), Image.Resampling.BILINEAR)),
-    "crop": lambda p: resized(Image.fromarray(p[3:-3, 3:-3])),
-    "brightness": lambda p: np.clip(p * 1.2 + 10, 0, 255).astype(np.uint8),
-    "gamma": lambda p: (255 * (p / 255.0) ** 1.5).astype(np.uint8),
-    "rotation": lambda p: np.asarray(Image.fromarray(p).rotate(1, Image.Resampling.BILINEAR)),
-    "letterbox": letterboxed,
-    "mirror": lambda p: encoded(p[:, ::-1]),
-    "inversion": lambda p: encoded(255 - p),
-}
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +53,7 @@ def test_a_middle_square_of_an_oblong_image_is_found(nih14):
     middle = middles(sizes, np.tile([0.0, 0, 1, 1], (len(pixels), 1)))
     np.testing.assert_allclose(middle[0], [0, 1, 0.1, 0.9])
     edge = SIZE // 10
-    copies = np.stack([encoded(resized(Image.fromarray(p[:, edge:-edge]))) for p in pixels[:COPIES]])
+    copies = np.stack([encoded(resized(Image.fromarray(p[:, edge:-edge]), SIZE)) for p in pixels[:COPIES]])
     read, count = reader([squares(pixels, middle), squares(copies)])
     found = duplicates(read, count, threads=1)
     pairs = set(zip(found.first.tolist(), found.second.tolist(), strict=True))
