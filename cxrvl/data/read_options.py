@@ -51,8 +51,8 @@ class ReadOptions:
         if max(width, height) > self.max_side or width * height > self.max_pixels:
             raise ImageError(
                 f"its header says {width} x {height} pixels; at most {self.max_side} a side and {self.max_pixels} in "
-                "all are read (max_side, max_pixels), since larger files are broken or not radiographs. "
-                "Raise the limits if this one is sound"
+                "all are read, since larger files are broken or not radiographs. "
+                "If this one is sound, save it smaller"
             )
 
 

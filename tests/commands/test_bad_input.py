@@ -185,7 +185,7 @@ TABLE_FAULTS = {
     "no patient": (lambda data: data.set(4, "patient", ""), ["row 5", "no patient"]),
     "no rows": (header_only, ["no row"]),
     "no table": (lambda data: data.table.unlink(), ["no such file", "data.source.file", "data.root"]),
-    "not a table": (lambda data: data.table.write_bytes(b"\x89PNG\0\0"), ["cannot be read as a table"]),
+    "not a table": (lambda data: data.table.write_bytes(b"\x89PNG\0\0"), ["line 1", "cannot be read as UTF-8"]),
 }  # fmt: skip
 
 
