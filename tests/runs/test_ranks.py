@@ -114,12 +114,17 @@ def test_two_jobs_of_a_sweep_at_the_same_time_do_not_meet(computed):
     assert steps(other) == steps(two)
 
 
-def test_a_killed_parent_takes_its_ranks_along_and_the_run_continues_bit_identical(computed):
+def test_a_killed_rank_and_a_killed_parent_end_all_and_the_run_continues_bit_identical(computed):
     cli, one, two = computed
     command = ("train", *GROUP_NORM, "trainer.devices=2", "paths.runs=killed")
-    process = cli.start(*command)
     folder = cli.folder / "killed" / one.name
-    wait_for(lambda: steps(folder) >= 5, process)
+    process = cli.start(*command)
+    wait_for(lambda: steps(folder) >= 2, process)
+    os.kill(ranks_of(process)[1], signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    process = cli.start(*command)
+    wait_for(lambda: steps(folder) >= 8, process)
     ranks = ranks_of(process)
     assert sorted(ranks) == [0, 1]
     process.send_signal(signal.SIGKILL)
