@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from cxrvl.errors import ConfigError
+
 STOPPED = 75
 """Exit code after SIGTERM, SIGUSR1 or SIGUSR2 (EX_TEMPFAIL of sysexits.h): ask again, and it continues."""
 INTERRUPTED = 130
@@ -106,11 +108,12 @@ def forwarded(send: Callable[[int], None]) -> Iterator[None]:
 def is_consequence(error: BaseException) -> bool:
     """Return whether an error came of a request to stop: a helper process was asked too, and died of it.
 
-    A full disk or a wrong config is no such error, whatever was asked before.
+    A full disk is no such error, whatever was asked before. A config is: a request in the midst of composing one can
+    surface as any error of Hydra's, and a config that is wrong says so when it is asked for again.
     """
     if not requested():
         return False
-    if isinstance(error, KeyboardInterrupt | SystemExit):
+    if isinstance(error, KeyboardInterrupt | SystemExit | ConfigError):
         return True
     causes: list[BaseException] = []
     cause: BaseException | None = error

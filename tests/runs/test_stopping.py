@@ -10,6 +10,7 @@ import time
 import pytest
 from watching import assert_same_predictions, steps, wait_for
 
+from cxrvl.errors import ConfigError
 from cxrvl.runs import stopping
 from cxrvl.runs.store import Run
 
@@ -223,6 +224,7 @@ def test_what_counts_as_a_consequence(monkeypatch):
     stopping._request.number = signal.SIGTERM
     assert stopping.is_consequence(RuntimeError("a worker died"))
     assert stopping.is_consequence(SystemExit(1))
+    assert stopping.is_consequence(ConfigError("cut short"))
     assert not stopping.is_consequence(OSError("disk full"))
     wrapped = ValueError("no images")
     wrapped.__cause__ = RuntimeError("a worker died")
