@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from cxrvl.data.store_files import (
 )
 from cxrvl.data.store_lock import exclusive
 from cxrvl.data.store_pixels import PIXELS_VERSION, StoreSpec
+from cxrvl.data.store_reuse import copied, copies
 from cxrvl.data.store_workers import Decoder, Result, Task, decode_all
 from cxrvl.errors import DataError, RunError
 
@@ -115,7 +117,7 @@ def _changed(entries: dict[int, Entry], images: list[str], decoder: Decoder) -> 
 def _complete(
     decoder: Decoder, keys: pd.DataFrame, folder: Path, meta: dict[str, Any], workers: int | None, progress: bool
 ) -> dict[int, Entry]:
-    """Decode every image that is missing, was unreadable, or whose file has changed; returns all entries by row."""
+    """Make every square that is missing, was unreadable, or whose file has changed; returns all entries by row."""
     known = _known(folder, len(keys), decoder.spec)
     good = {row: entry for row, entry in known.items() if not entry.reason}
     images = keys["image"].tolist()
@@ -127,9 +129,14 @@ def _complete(
     tasks = [Task(row, key) for row, key in enumerate(images) if row not in good]
     if tasks:
         allocate(folder, len(keys), decoder.spec)
+        found = copies(folder, meta, keys, decoder, tasks)
+        if found:
+            log.info("%d of %d images are copied from an older store of the same files", len(found), len(keys))
+        rest = [task for task in tasks if task.row not in found]
         count = default_workers() if workers is None else workers
-        with closing(decode_all(decoder, tasks, count)) as results:
-            _write(folder, len(keys), decoder, _shown(results, len(tasks), len(keys), progress))
+        with closing(decode_all(decoder, rest, count)) as decoded:
+            results = _shown(chain(copied(found), decoded), len(tasks), len(keys), progress)
+            _write(folder, len(keys), decoder, results)
         known = good | read_journal(folder)
     if tasks or not (folder / INDEX).exists():
         write_index(folder, keys, known.values(), {"identity": meta, "images": len(keys)}, decoder.path)

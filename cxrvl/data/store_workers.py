@@ -106,7 +106,7 @@ def decode_all(decoder: Decoder, tasks: Sequence[Task], workers: int) -> Generat
     exception in the consumer, stops all workers after the image at hand. Raises RunError if a worker dies.
     """
     chunks = [tasks[i : i + CHUNK] for i in range(0, len(tasks), CHUNK)]
-    if workers == 0 or len(chunks) == 1:
+    if workers == 0 or len(chunks) <= 1:
         for task in tasks:
             yield from decoder([task])
         return

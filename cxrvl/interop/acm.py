@@ -3,7 +3,6 @@
 Only key names are known here, from acm.md section 1 and the key list of the parity files.
 """
 
-import pickle
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from cxrvl.errors import WeightsError
 from cxrvl.models.classifier import ImageClassifier
+from cxrvl.models.torch_files import read_torch_file
 from cxrvl.models.weights import as_state, load_weights
 
 _PARTS = {
@@ -87,12 +87,8 @@ def read_released(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"released ACM checkpoint: {path} is not a file")
-    try:
-        with torch.serialization.safe_globals(_NUMPY_NUMBER):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise WeightsError(f"released ACM checkpoint: {path} cannot be read safely: {reason}") from error
+    with torch.serialization.safe_globals(_NUMPY_NUMBER):
+        content = read_torch_file(path)
     if isinstance(content, Mapping) and "state_dict" in content:
         content = content["state_dict"]
     return as_state(content, str(path))

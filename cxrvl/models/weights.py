@@ -1,17 +1,16 @@
 """Where do pretrained weights come from, and do they fit the model to the last key?"""
 
 import importlib.util
-import pickle
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-import torch
 import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cxrvl.errors import WeightsError
+from cxrvl.models.torch_files import read_torch_file
 
 _SHOWN = 6
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
@@ -30,13 +29,13 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"weights: {path} is not a file; give a local .safetensors or .pth file or a hub name")
-    try:
-        if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors":
+        try:
             return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise WeightsError(f"weights: {path} cannot be read as a safe weights file: {reason}") from error
+        except SafetensorError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise WeightsError(f"weights: {path} cannot be read as a safetensors file ({reason})") from error
+    state = read_torch_file(path)
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     return as_state(state, str(path))

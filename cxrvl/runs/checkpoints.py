@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,6 +13,8 @@ import torch
 from cxrvl.config.nearest import did_you_mean
 from cxrvl.errors import ConfigError, RunError, WeightsError
 from cxrvl.files import write_atomic
+from cxrvl.models.torch_files import COPY_AGAIN, read_torch_file
+from cxrvl.models.weights import as_state
 from cxrvl.runs.origin import origin, refuse_foreign
 from cxrvl.runs.store import Run
 from cxrvl.tasks.base import Task
@@ -183,28 +184,12 @@ def load_weights(path: Path) -> dict[str, Any]:
     return _read(path)["state_dict"]
 
 
-def _read(path: Path) -> dict[str, Any]:
-    state = read_content(path)
-    if not isinstance(state, dict) or "state_dict" not in state:
+def _read(path: Path, remedy: str = COPY_AGAIN) -> dict[str, Any]:
+    content = read_torch_file(path, remedy)
+    if not isinstance(content, dict) or "state_dict" not in content:
         raise WeightsError(f"{path} is no checkpoint of cxrvl: it has no state_dict")
-    return state
-
-
-def read_content(path: Path) -> Any:
-    """Read a PyTorch file without executing anything in it.
-
-    Raises:
-        WeightsError: no such file, a damaged one, or one that holds more than tensors and plain values.
-    """
-    if not path.is_file():
-        raise WeightsError(f"there is no checkpoint {path}")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        raise WeightsError(f"{path} is no checkpoint, or holds more than weights, and is refused") from error
-    except Exception as error:  # torch's reader has no one error for bytes it does not expect: OSError is one of them
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
-        raise WeightsError(f"{path} cannot be read as a checkpoint, it may be cut short ({reason})") from error
+    as_state(content["state_dict"], str(path))
+    return content
 
 
 def load_into(task: torch.nn.Module, path: Path, run: Run | None = None) -> None:
@@ -255,7 +240,7 @@ def resume_point(folder: Path, expected: Mapping[str, Any] | None = None) -> Pat
     broken: list[str] = []
     for path in written:
         try:
-            content = _read(path)
+            content = _read(path, remedy="")  # it follows below
         except WeightsError as error:
             broken.append(str(error))
             continue

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from cxrvl.config.nearest import did_you_mean
 from cxrvl.errors import ConfigError, WeightsError
+from cxrvl.models.torch_files import read_torch_file
 from cxrvl.models.weights import as_state, fit_stem, read_state
-from cxrvl.runs.checkpoints import read_content
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def read_weights(path: Path) -> Weights:
     """
     if path.suffix == ".safetensors":
         return Weights(str(path), read_state(path), None)
-    content = read_content(path)
+    content = read_torch_file(path)
     parts = None
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         parts = content.get("parts") or None

@@ -154,6 +154,79 @@ def test_changed_files_are_read_again(tmp_path):
     np.testing.assert_array_equal(store.pixels[0], store.pixels[1])
 
 
+@pytest.fixture
+def reads(monkeypatch):
+    """The keys that were decoded, in order."""
+    read = []
+    monkeypatch.setattr(FolderSource, "read", lambda self, key: read.append(key) or read_image(self.root / key))
+    return read
+
+
+def test_another_set_of_images_decodes_only_what_no_older_store_holds(tmp_path, reads):
+    source = FolderSource(write_folder(tmp_path / "in", 4))
+    (source.root / "003.png").write_text("unreadable")
+    first = prepare(source, source.table(), SPEC, tmp_path / "out", workers=0, max_unreadable=1)
+    reads.clear()
+    longer = (source.root / "002.png").read_bytes() + b"\0"
+    (source.root / "002.png").write_bytes((source.root / "001.png").read_bytes())
+    write_folder(tmp_path / "more", 6)
+    for name in ("003.png", "004.png", "005.png"):
+        (tmp_path / "more" / name).replace(source.root / name)
+    (source.root / "000.png").unlink()
+    table = source.table()
+    second = prepare(source, table, SPEC, tmp_path / "out", workers=2)
+    assert second.folder != first.folder
+    assert reads == ["002.png", "003.png", "004.png", "005.png"], "changed, mended and new; 001.png was copied"
+    check(second, FolderSource(source.root), table)
+    reads.clear()
+    (source.root / "005.png").write_bytes(longer)
+    third = prepare(source, source.table(), SPEC, tmp_path / "out", workers=0)
+    assert reads == ["005.png"], "from the newest store that holds it"
+    check(third, FolderSource(source.root), source.table())
+    index = pd.read_parquet(third.folder / "index.parquet")
+    assert index["row"].tolist() == list(range(5))
+    reads.clear()
+    part = table_of(["004.png", "001.png"], source.root)
+    fourth = prepare(source, part, SPEC, tmp_path / "out", workers=2)
+    assert reads == [], "nothing was left to decode"
+    check(fourth, FolderSource(source.root), part)
+
+
+@pytest.mark.parametrize(
+    ("spec", "version", "name"),
+    [(StoreSpec(16, "pad"), 1, "folder"), (StoreSpec(16, bits=16), 1, "folder"), (SPEC, 2, "folder"), (SPEC, 1, "else")],
+)
+def test_squares_made_in_another_way_are_not_taken(tmp_path, reads, spec, version, name):
+    source = FolderSource(write_folder(tmp_path / "in", 3))
+    prepare(source, source.table(), SPEC, tmp_path / "out", workers=0)
+    reads.clear()
+    other = FolderSource(source.root, version=version, name=name)
+    prepare(other, table_of(["001.png"], source.root), spec, tmp_path / "out", workers=0)
+    assert reads == ["001.png"]
+
+
+def test_generated_images_are_not_taken_from_an_older_store(tmp_path):
+    """They have no file that could tell whether they are the same."""
+    prepare(DrawnSource(5), DrawnSource(5).table(), SPEC, tmp_path, workers=0)
+    source, drawn = DrawnSource(6), []
+    source.read_many = lambda keys: drawn.extend(keys) or DrawnSource(6).read_many(keys)
+    prepare(source, source.table(), SPEC, tmp_path, workers=0)
+    assert len(drawn) == 6
+
+
+@pytest.mark.parametrize("name", ["images.npy", "index.parquet", "meta.json"])
+def test_a_damaged_older_store_is_told_of_and_not_used(tmp_path, reads, caplog, name):
+    source = FolderSource(write_folder(tmp_path / "in", 3))
+    older = prepare(source, source.table(), SPEC, tmp_path / "out", workers=0)
+    os.truncate(older.folder / name, 40)
+    reads.clear()
+    part = table_of(["000.png", "001.png"], source.root)
+    store = prepare(source, part, SPEC, tmp_path / "out", workers=0)
+    assert reads == ["000.png", "001.png"]
+    assert f"no image is taken from an older store: {older.folder / name} is damaged" in caplog.text
+    check(store, FolderSource(source.root), part)
+
+
 def test_images_of_another_table_are_named(tmp_path):
     source = FolderSource(write_folder(tmp_path / "in", 3))
     store = prepare(source, table_of(["000.png"], source.root), SPEC, tmp_path / "out", workers=0)
