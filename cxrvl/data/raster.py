@@ -10,6 +10,7 @@ from PIL.Image import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
+from cxrvl.data.deep_jpeg import LOSSLESS, frame_of, read_deep
 from cxrvl.data.greyscale import drop_opaque_alpha, equal_channels
 from cxrvl.data.read_options import ReadOptions, unit_range, used_bits
 from cxrvl.errors import ImageError
@@ -49,19 +50,22 @@ def read_png(data: bytes, options: ReadOptions) -> np.ndarray:
 
 
 def read_jpeg(data: bytes, options: ReadOptions) -> np.ndarray:
-    """Decode the bytes of an 8-bit JPEG file into (H, W) float32 in [0, 1].
+    """Decode the bytes of a JPEG file, of 8 bits or lossless of up to 16, into (H, W) float32 in [0, 1].
 
     The EXIF orientation is applied, as every viewer does: images, and boxes drawn on them, are taken as displayed.
     Raises ImageError without the file's name.
     """
-    try:
-        image = JpegImageFile(io.BytesIO(data))
-    except FAULTS as fault:
-        raise ImageError(f"broken or truncated JPEG, or one of more than 8 bits ({fault})") from fault
-    options.check_size(*image.size)
     # libjpeg paints what is missing grey and only warns, which Pillow does not pass on: look for the end marker.
     if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
         raise ImageError("truncated JPEG: no end-of-image marker after its last scan")
+    frame = frame_of(data)
+    if frame is not None and (frame.bits > 8 or frame.marker == LOSSLESS):
+        return _to_unit(read_deep(data, frame, options), frame.bits, options)
+    try:
+        image = JpegImageFile(io.BytesIO(data))
+    except FAULTS as fault:
+        raise ImageError(f"broken or truncated JPEG ({fault})") from fault
+    options.check_size(*image.size)
     try:
         pixels = _pixels(image)
     except FAULTS as fault:
@@ -111,6 +115,6 @@ def _to_unit(pixels: np.ndarray, bits: int, options: ReadOptions) -> np.ndarray:
     if pixels.ndim == 3 and pixels.shape[-1] in (2, 4):
         pixels = drop_opaque_alpha(pixels, full)
     grey = equal_channels(pixels, full) if pixels.ndim == 3 else pixels
-    if options.intensity == "used" or (options.intensity == "auto" and bits > 8):
+    if options.intensity == "used" or (options.intensity == "auto" and bits == 16):
         full = 2 ** used_bits(0, int(np.ceil(grey.max(initial=0)))) - 1
     return unit_range(grey, 0, full)

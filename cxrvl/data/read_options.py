@@ -19,10 +19,11 @@ class ReadOptions:
     """How image files become numbers in [0, 1].
 
     intensity: which integer range becomes [0, 1] where the file has no window or VOI LUT:
-        "type"  the declared one: 8 or 16 bits of a PNG or JPEG, BitsStored of a DICOM file. Images stay comparable.
+        "type"  the declared one: 8 or 16 bits of a PNG, 2 to 16 of a JPEG, BitsStored of a DICOM file. Images stay
+                comparable.
         "used"  that of the fewest bits that hold the image's values, padding left out (12-bit values in a 16-bit PNG:
                 0 to 4095). Zero stays zero, and no single bright pixel decides more than a factor of two.
-        "auto"  "used" for 16-bit PNG, which cannot say how many of its bits mean something (PadChest), "type" else
+        "auto"  "used" for 16-bit PNG and JPEG, which seldom mean all of their bits (PadChest), "type" else
                 (DICOM: without a VOI LUT the identity holds, PS3.4 N.2.1).
     window: "file" applies the window or VOI LUT of a DICOM file; "ignore" reads it as if it had none, for data sets
         whose windows are wrong.
