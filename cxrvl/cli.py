@@ -15,8 +15,19 @@ OVERRIDE_HELP = "Hydra overrides, such as experiment=phantom/acm seed=1 model.gr
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; errors a user can mend are one message and exit code 2, Ctrl-C is 130, SIGTERM is 75."""
-    stopping.install()
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        stopping.install()
+        _answer(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        raise stopping.farewell() from None
+    except (SystemExit, Exception) as error:
+        if stopping.is_consequence(error):
+            raise stopping.farewell() from None
+        raise
+
+
+def _answer(arguments: list[str]) -> None:
+    """Read the command line and run the command; turn what the user can mend into a message and an exit code."""
     parser = build_parser()
     if arguments and arguments[0] in ("train", "check", "prepare"):
         wants_help = {"-h", "--help"} & set(arguments)
@@ -27,12 +38,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         command = options.command
     try:
         COMMANDS[command](options)
-    except KeyboardInterrupt:
-        raise stopping.farewell() from None
-    except (SystemExit, RuntimeError, CxrvlError) as error:
+    except CxrvlError as error:
         if stopping.is_consequence(error):
-            raise stopping.farewell() from None
-        if not isinstance(error, CxrvlError):
             raise
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

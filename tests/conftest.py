@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parent))  # for the helper module beside this file
+sys.path.append(str(Path(__file__).parent))  # for the helper modules beside this file
 
 os.environ["WANDB_MODE"] = "disabled"  # tracking has tests of its own; elsewhere it would only cost time
+os.environ["OMP_NUM_THREADS"] = "1"  # tests run side by side, one per core
+
+import forked
 
 # A phantom run of a few seconds: the whole path, nothing mocked.
 TINY = (
@@ -32,9 +35,16 @@ class Cli:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.runs = folder / "runs"
-        self.environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        self.environment = dict(os.environ)
 
-    def start(self, *arguments: str, **options) -> subprocess.Popen:
+    def start(self, *arguments: str, **options) -> "forked.Forked | subprocess.Popen":
+        """Start a command with its imports done, see `forked`."""
+        if not forked.POSSIBLE:
+            return self.interpreter(*arguments, **options)
+        return forked.Forked(arguments, self.folder, self.environment, **options)
+
+    def interpreter(self, *arguments: str, **options) -> subprocess.Popen:
+        """Start a command in a fresh interpreter."""
         return subprocess.Popen(
             [sys.executable, "-m", "cxrvl.cli", *arguments],
             cwd=self.folder,
@@ -45,14 +55,14 @@ class Cli:
             **options,
         )
 
-    def __call__(self, *arguments: str, code: int = 0) -> str:
-        process = self.start(*arguments)
+    def __call__(self, *arguments: str, code: int = 0, fresh: bool = False) -> str:
+        process = (self.interpreter if fresh else self.start)(*arguments)
         out, err = process.communicate(timeout=300)
         assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
         return out + err
 
-    def train(self, *overrides: str, code: int = 0) -> str:
-        return self("train", *TINY, *overrides, code=code)
+    def train(self, *overrides: str, **options) -> str:
+        return self("train", *TINY, *overrides, **options)
 
     def only_run(self) -> Path:
         (status,) = self.runs.glob("*/status.json")
@@ -84,8 +94,8 @@ def start(cli):
     """Start `cxrvl` without waiting for its end; whatever a failing test leaves behind ends with it."""
     started = []
 
-    def begin(*arguments, **options):
-        started.append(cli.start(*arguments, **options))
+    def begin(*arguments, fresh=False, **options):
+        started.append((cli.interpreter if fresh else cli.start)(*arguments, **options))
         return started[-1]
 
     yield begin
@@ -101,5 +111,5 @@ def start(cli):
 def finished(tmp_path_factory):
     """One finished tiny run, shared by all tests; they only read it: the others copy it."""
     cli = Cli(tmp_path_factory.mktemp("finished"))
-    cli.train()
+    cli.train(fresh=True)
     return cli

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -21,6 +22,9 @@ from cxrvl.errors import DataError, RunError
 
 # Small enough that a stop is quick and little work is lost, large enough that sending it costs nothing.
 CHUNK = 16
+ALONE_SECONDS = 2.0
+"""So long one process draws images before it calls for others, each of which takes that long to start. Files go to
+others at once: a decoder that crashes over one must not take the command with it."""
 
 
 class Task(NamedTuple):
@@ -105,11 +109,19 @@ def decode_all(decoder: Decoder, tasks: Sequence[Task], workers: int) -> Generat
     workers: processes; with 0, or when there is little to do, this process does the work. Closing the generator, or an
     exception in the consumer, stops all workers after the image at hand. Raises RunError if a worker dies.
     """
-    chunks = [tasks[i : i + CHUNK] for i in range(0, len(tasks), CHUNK)]
-    if workers == 0 or len(chunks) <= 1:
-        for task in tasks:
-            yield from decoder([task])
-        return
+    chunks = deque(tasks[i : i + CHUNK] for i in range(0, len(tasks), CHUNK))
+    drawn = bool(tasks) and decoder.path(tasks[0].key) is None
+    begun = time.monotonic()
+    while chunks and (workers == 0 or len(chunks) == 1 or (drawn and time.monotonic() - begun < ALONE_SECONDS)):
+        chunk = chunks.popleft()
+        for part in [chunk] if drawn else [[task] for task in chunk]:  # a file each, so that a stop loses little
+            yield from decoder(part)
+    if chunks:
+        yield from _decode_together(decoder, chunks, workers)
+
+
+def _decode_together(decoder: Decoder, chunks: Sequence[Sequence[Task]], workers: int) -> Generator[Result, None, None]:
+    """Yield the results of chunks of tasks from a pool of processes, see `decode_all`."""
     # Threads of this process (torch has many) make a fork unsafe.
     context = multiprocessing.get_context("spawn")
     stop = context.Event()

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from cxrvl.errors import ConfigError
+from cxrvl.files import no_room
 
 STOPPED = 75
 """Exit code after SIGTERM, SIGUSR1 or SIGUSR2 (EX_TEMPFAIL of sysexits.h): ask again, and it continues."""
@@ -106,22 +107,33 @@ def forwarded(send: Callable[[int], None]) -> Iterator[None]:
 
 
 def is_consequence(error: BaseException) -> bool:
-    """Return whether an error came of a request to stop: a helper process was asked too, and died of it.
+    """Return whether an error came of a request to stop.
 
-    A full disk is no such error, whatever was asked before. A config is: a request in the midst of composing one can
-    surface as any error of Hydra's, and a config that is wrong says so when it is asked for again.
+    That is one raised while the request was on its way out (a library's own tidying up stumbles over what was cut
+    short), or a helper process was asked too, and died of it. A full disk is no such error, whatever was asked before.
+    A config is: a request in the midst of composing one can surface as any error of Hydra's, and a config that is wrong
+    says so when it is asked for again.
     """
-    if not requested():
+    if not requested() or no_room(error) is not None:
         return False
     if isinstance(error, KeyboardInterrupt | SystemExit | ConfigError):
         return True
-    causes: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in causes:
-        causes.append(cause)
-        cause = cause.__cause__
     # DataLoader workers, process pools and torch.distributed's peers all report a death as a RuntimeError.
-    return any(isinstance(c, RuntimeError) for c in causes)
+    return any(isinstance(c, RuntimeError) for c in _behind(error, context=False)) or any(
+        isinstance(c, KeyboardInterrupt) for c in _behind(error, context=True)
+    )
+
+
+def _behind(error: BaseException, context: bool) -> list[BaseException]:
+    """Return an error and its causes; with `context`, also what was being handled when each was raised."""
+    found: list[BaseException] = []
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is not None and one not in found:
+            found.append(one)
+            waiting += [one.__cause__, one.__context__ if context else None]
+    return found
 
 
 def _handle(number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,7 @@
-"""What does ACM cost a ResNet-50, forward and backward, in one interleaved run on the same input?"""
+"""What does ACM cost a ResNet-50, forward and backward, in one interleaved run on the same input?
+
+Targets: at most 1.2 times the plain network on a CPU, 1.1 times on a GPU.
+"""
 
 import statistics
 import time
@@ -36,10 +39,10 @@ def seconds(network: nn.Module, collector: OrthogonalityCollector, images: torch
 
 
 def ratio(images: torch.Tensor, repetitions: int) -> tuple[float, str]:
-    """ACM's time over the plain network's, and a line that says both.
+    """ACM's time over the plain network's, and a line that says how it came about.
 
-    Two estimates, of which the lower counts: other processes only ever add time, and seldom to both alike. A busy
-    machine still spoils both, so run this on a quiet one.
+    The ratio of the shortest times, taken in turns: other processes only ever add time (the rule of `timeit`). The
+    median of the pairs is printed beside it; where the two are far apart the machine was not quiet, so run it again.
     """
     torch.manual_seed(0)
     networks = [ResNet(50).to(images.device), ResNet(50, partial(ACM, attention_bias=True)).to(images.device)]
@@ -51,10 +54,12 @@ def ratio(images: torch.Tensor, repetitions: int) -> tuple[float, str]:
             if repetition:
                 taken.append(duration)
     plain, carrying = (statistics.median(taken) for taken in times)
-    value = statistics.median(acm / base for base, acm in zip(*times, strict=True))
-    minima = min(times[1]) / min(times[0])
-    line = f"plain {plain:.3f} s, ACM {carrying:.3f} s, median ratio of pairs {value:.3f}, of minima {minima:.3f}"
-    return min(value, minima), line
+    value = min(times[1]) / min(times[0])
+    pairs = statistics.median(acm / base for base, acm in zip(*times, strict=True))
+    line = (
+        f"plain {plain:.4f} s, ACM {carrying:.4f} s (medians), ratio of minima {value:.3f}, median of pairs {pairs:.3f}"
+    )
+    return value, line
 
 
 def test_acm_resnet50_on_cpu(threads):
@@ -63,7 +68,7 @@ def test_acm_resnet50_on_cpu(threads):
     assert value <= CPU_LIMIT, line
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason=f"NOT MEASURED: no GPU; the target there is {CUDA_LIMIT}x")
 def test_acm_resnet50_on_cuda():
     value, line = ratio(torch.randn(64, 3, 224, 224, device="cuda"), repetitions=20)
     print(f"\nACM ResNet-50, 224 px, batch 64, {torch.cuda.get_device_name()}: {line}; limit {CUDA_LIMIT}")

@@ -40,9 +40,10 @@ class FolderSource:
 
 @dataclass
 class DrawnSource:
-    """Generated images, many at a time: image i is constant i / 128."""
+    """Generated images, many at a time, `delay` seconds each time: image i is constant i / 128."""
 
     count: int
+    delay: float = 0.0
     name: str = "drawn"
 
     def table(self) -> StudyTable:
@@ -52,6 +53,7 @@ class DrawnSource:
         raise AssertionError("read_many was expected")
 
     def read_many(self, keys: list[str]) -> np.ndarray:
+        time.sleep(self.delay)
         return np.stack([np.full((6, 9), int(key[-3:]) / 128, np.float32) for key in keys])
 
     def pixel_identity(self) -> dict:

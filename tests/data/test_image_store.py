@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from store_sources import DrawnSource, FolderSource, table_of, write_folder
 
-from cxrvl.data import store_files
+from cxrvl.data import store_files, store_workers
 from cxrvl.data.images import ImageStore, StoreSpec, prepare, store_id, to_pixels
 from cxrvl.data.readers import read_image
 from cxrvl.errors import DataError, RunError
@@ -62,10 +62,43 @@ def test_order_of_rows_does_not_matter(tmp_path):
     check(store, source, turned)
 
 
-def test_sources_that_read_many(tmp_path):
+@pytest.fixture
+def handed(monkeypatch):
+    """The numbers of images that were handed to other processes."""
+    numbers, pool = [], store_workers._decode_together
+
+    def together(decoder, chunks, workers):
+        numbers.append(sum(map(len, chunks)))
+        return pool(decoder, chunks, workers)
+
+    monkeypatch.setattr(store_workers, "_decode_together", together)
+    return numbers
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.0, [50]), (60.0, [])])
+def test_sources_that_read_many(tmp_path, monkeypatch, handed, seconds, expected):
+    """One process draws for a while, and then calls for others, which start slowly."""
+    monkeypatch.setattr(store_workers, "ALONE_SECONDS", seconds)
     source = DrawnSource(50)
     store = prepare(source, source.table(), SPEC, tmp_path, workers=2)
     np.testing.assert_array_equal(store.pixels[:, 0, 0], np.rint(np.arange(50) / 128 * 255))
+    assert handed == expected
+
+
+def test_others_are_called_for_what_is_left(tmp_path, monkeypatch, handed):
+    monkeypatch.setattr(store_workers, "ALONE_SECONDS", 0.1)
+    source = DrawnSource(50, delay=0.2)
+    store = prepare(source, source.table(), SPEC, tmp_path, workers=2)
+    np.testing.assert_array_equal(store.pixels[:, 0, 0], np.rint(np.arange(50) / 128 * 255))
+    assert handed == [50 - store_workers.CHUNK]
+
+
+def test_files_are_handed_to_others_at_once(tmp_path, monkeypatch, handed):
+    """A decoder that crashes over a file takes a worker with it, and not the command."""
+    monkeypatch.setattr(store_workers, "ALONE_SECONDS", 60.0)
+    source = FolderSource(write_folder(tmp_path / "in", 17))
+    prepare(source, source.table(), SPEC, tmp_path / "out", workers=1)
+    assert handed == [17]
 
 
 def test_done_is_instant_and_touches_nothing(tmp_path, monkeypatch):
@@ -194,7 +227,12 @@ def test_another_set_of_images_decodes_only_what_no_older_store_holds(tmp_path, 
 
 @pytest.mark.parametrize(
     ("spec", "version", "name"),
-    [(StoreSpec(16, "pad"), 1, "folder"), (StoreSpec(16, bits=16), 1, "folder"), (SPEC, 2, "folder"), (SPEC, 1, "else")],
+    [
+        (StoreSpec(16, "pad"), 1, "folder"),
+        (StoreSpec(16, bits=16), 1, "folder"),
+        (SPEC, 2, "folder"),
+        (SPEC, 1, "else"),
+    ],
 )
 def test_squares_made_in_another_way_are_not_taken(tmp_path, reads, spec, version, name):
     source = FolderSource(write_folder(tmp_path / "in", 3))
@@ -279,12 +317,13 @@ def test_unfinished_and_damaged_stores_are_not_opened(tmp_path):
 
 
 PREPARE = """
-import sys
+import signal, sys
 from pathlib import Path
 from store_sources import FolderSource
 from cxrvl.data import preparation
 from cxrvl.data.images import prepare, StoreSpec
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
     preparation.COMMIT_IMAGES = 3
     source = FolderSource(Path({root!r}), delay={delay})
     prepare(source, source.table(), StoreSpec(16), {out!r}, workers={workers})

@@ -22,7 +22,7 @@ pytestmark = [
 
 GROUP_NORM = (
     "experiment=phantom/none", "+model.backbone.norm=group", "data.source.images=96", "data.store.size=32",
-    "data.batch_size=8", "+data.evaluation_batch_size=3", "trainer.max_epochs=2", "trainer.log_every_n_steps=1",
+    "data.batch_size=8", "+data.evaluation_batch_size=3", "trainer.max_epochs=3", "trainer.log_every_n_steps=1",
     "evaluation.marks=null", "evaluation.findings.bootstrap=20", "logger=none", "checkpoint.every_steps=1",
     "trainer.gradient_clip_val=0.5",
 )  # fmt: skip
@@ -114,19 +114,37 @@ def test_two_jobs_of_a_sweep_at_the_same_time_do_not_meet(computed):
     assert steps(other) == steps(two)
 
 
-def test_a_killed_rank_and_a_killed_parent_end_all_and_the_run_continues_bit_identical(computed):
+def test_stopped_then_a_rank_killed_then_the_parent_it_continues_bit_identical(computed):
+    """Each time all processes of the run end, and the same command goes on."""
     cli, one, two = computed
-    command = ("train", *GROUP_NORM, "trainer.devices=2", "paths.runs=killed")
-    folder = cli.folder / "killed" / one.name
-    process = cli.start(*command)
-    wait_for(lambda: steps(folder) >= 2, process)
-    os.kill(ranks_of(process)[1], signal.SIGKILL)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 1, err
-    process = cli.start(*command)
-    wait_for(lambda: steps(folder) >= 8, process)
+    command = ("train", *GROUP_NORM, "trainer.devices=2", "paths.runs=disturbed")
+    folder = cli.folder / "disturbed" / one.name
+
+    process = cli.start(*command, "checkpoint.every_steps=null")
+    wait_for(lambda: steps(folder) >= 3, process)
     ranks = ranks_of(process)
     assert sorted(ranks) == [0, 1]
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 75, err
+    assert err.count("the same command continues") == 1
+    assert (folder / "checkpoints" / "last.ckpt").is_file(), "one resume point, written by all"
+    assert Run(folder).status()["interrupted"] is True
+    assert not any(map(alive, ranks.values()))
+
+    done = steps(folder)
+    process = cli.start(*command)
+    wait_for(lambda: steps(folder) >= done + 2, process)
+    ranks = ranks_of(process)
+    os.kill(ranks[1], signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    assert not any(map(alive, ranks.values()))
+
+    done = steps(folder)
+    process = cli.start(*command)
+    wait_for(lambda: steps(folder) >= done + 2, process)
+    ranks = ranks_of(process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     deadline = time.monotonic() + 10
@@ -134,8 +152,9 @@ def test_a_killed_rank_and_a_killed_parent_end_all_and_the_run_continues_bit_ide
         assert time.monotonic() < deadline, "a rank outlived its parent"
         time.sleep(0.05)
     assert Run(folder).status()["interrupted"] is True
+
     cli(*command)
-    assert "continued from last.ckpt" in (folder / "train.log").read_text()
+    assert (folder / "train.log").read_text().count("continued from last.ckpt") == 3
     assert_same_history(folder, two)
     ours, theirs = weights(folder), weights(two)
     assert all(ours[name].equal(theirs[name]) for name in theirs)
@@ -173,25 +192,6 @@ def test_sharded_ranks_continue_what_one_process_began(computed):
     cli("train", *GROUP_NORM, "trainer=fsdp", "trainer.devices=2", "paths.runs=begun")
     assert "continued from last.ckpt" in (folder / "train.log").read_text()
     assert_same_result(folder, one)
-
-
-def test_a_stop_reaches_the_ranks_which_write_one_resume_point(computed):
-    cli, one, two = computed
-    command = ("train", *GROUP_NORM, "trainer.devices=2", "paths.runs=stopped", "checkpoint.every_steps=null")
-    process = cli.start(*command)
-    folder = cli.folder / "stopped" / one.name
-    wait_for(lambda: steps(folder) >= 3, process)
-    ranks = ranks_of(process)
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 75, err
-    assert err.count("the same command continues") == 1
-    assert (folder / "checkpoints" / "last.ckpt").is_file()
-    assert Run(folder).status()["interrupted"] is True
-    assert not any(map(alive, ranks.values()))
-    cli(*command)
-    assert_same_history(folder, two)
-    assert rows(folder).equals(rows(two))
 
 
 RAISES = """

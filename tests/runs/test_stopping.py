@@ -1,5 +1,6 @@
 """A run asked to stop at any moment writes where it is, says so in one line, and ends as if never stopped."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -74,11 +75,12 @@ def test_stopped_while_images_are_prepared_what_was_decoded_is_kept(cli, start):
 
 @pytest.mark.parametrize("delay", [0.15, 0.6, 2.0])
 def test_stopped_in_the_first_seconds(cli, start, delay):
-    process = start("train", *cli.tiny)
+    process = start("train", *cli.tiny, fresh=True)
     time.sleep(delay)
     process.send_signal(signal.SIGTERM)
     if delay < 0.5:  # perhaps before the interpreter ran any of our code: the system ends it, and nothing was begun
-        assert process.wait(timeout=60) in (75, -signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode in (75, -signal.SIGTERM), err
         assert not list(cli.runs.glob("*/checkpoints/*"))
         return
     stopped(process)
@@ -118,6 +120,35 @@ def test_lightning_requeues_no_slurm_job_behind_our_back(finished, cli, start):
 
 
 # ---- the handlers by themselves, without torch ----
+
+EARLY = """
+import os, signal
+from cxrvl import cli
+
+def ask():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+def stumble(options):
+    try:
+        ask()
+    except KeyboardInterrupt:
+        None.flag
+"""
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "parser = cli.build_parser\ncli.build_parser = lambda: (ask(), parser())[1]",
+        "parse = cli.parse\ncli.parse = lambda *words: (ask(), parse(*words))[1]",
+        "cli.COMMANDS['runs'] = lambda options: ask()",
+        "cli.COMMANDS['runs'] = stumble",
+    ],
+)
+def test_stopped_at_any_step_of_the_command_line_it_says_one_line(moment):
+    code = f"{EARLY}\n{moment}\ncli.main(['runs', 'ls'])"
+    stopped(subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+
 
 CHILD = """
     import os, signal, subprocess, sys, time
@@ -226,6 +257,14 @@ def test_what_counts_as_a_consequence(monkeypatch):
     assert stopping.is_consequence(SystemExit(1))
     assert stopping.is_consequence(ConfigError("cut short"))
     assert not stopping.is_consequence(OSError("disk full"))
+    assert not stopping.is_consequence(AttributeError("a bug"))
+    stumbled = AttributeError("tidying up after the request")
+    stumbled.__context__ = stopping.Stopped()
+    stumbled.__suppress_context__ = True
+    assert stopping.is_consequence(stumbled)
+    full = OSError(errno.ENOSPC, "disk full")
+    full.__context__ = stopping.Stopped()
+    assert not stopping.is_consequence(full)
     wrapped = ValueError("no images")
     wrapped.__cause__ = RuntimeError("a worker died")
     assert stopping.is_consequence(wrapped)

@@ -24,3 +24,10 @@ def script(monkeypatch, tmp_path):
         return Job(name, (textwrap.dedent(code),), config, name, Path(tmp_path / "runs" / name), **fields)
 
     return make
+
+
+@pytest.fixture
+def unchecked(cli, monkeypatch):
+    """The command line in this process, in the test's folder, without the other process that checks configs."""
+    monkeypatch.chdir(cli.folder)
+    monkeypatch.setattr("cxrvl.sweeps.jobs.check_all", lambda configs: None)

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from cxrvl.cli import main
 from cxrvl.errors import ConfigError
 from cxrvl.files import read_yaml
 from cxrvl.sweeps.search_settings import read_search
@@ -29,7 +30,7 @@ def states(cli):
 
 
 @pytest.mark.slow
-def test_a_killed_search_continues_its_trials_and_a_finished_one_computes_nothing(cli):
+def test_a_killed_search_continues_its_trials_and_a_finished_one_computes_nothing(cli, unchecked, capfd):
     search = cli.start("train", "-m", *cli.tiny, *SEARCH)
     deadline = time.monotonic() + 120
     while not list(cli.runs.glob("*/checkpoints/last.ckpt")) and time.monotonic() < deadline:
@@ -49,7 +50,8 @@ def test_a_killed_search_continues_its_trials_and_a_finished_one_computes_nothin
     assert best["values"]["val/auroc"] == max(row["val/auroc"] for row in history if "val/auroc" in row)
 
     finals = {path: path.stat().st_mtime_ns for path in cli.runs.glob("*/checkpoints/final.ckpt")}
-    out = cli("train", "-m", *cli.tiny, *SEARCH)
+    main(["train", "-m", *cli.tiny, *SEARCH])
+    out = capfd.readouterr().out
     assert "2 of 2 trial(s) are there" in out
     assert "running" not in out
     assert {path: path.stat().st_mtime_ns for path in cli.runs.glob("*/checkpoints/final.ckpt")} == finals

@@ -185,7 +185,8 @@ CHILD = """
     time.sleep(60)
 """
 PARENT = """
-    import sys
+    import signal, sys
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, under which tests may run, ignores it
     from pathlib import Path
     from cxrvl.sweeps.jobs import Job
     from cxrvl.sweeps.pool import run_jobs

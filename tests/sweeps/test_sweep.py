@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from watching import steps, wait_for
 
+from cxrvl.cli import main
+
 QUICK = (
     "experiment=phantom/none",
     "data.source.images=120",
@@ -28,7 +30,7 @@ def started(out: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_failing_job_is_reported_at_the_end_and_stops_no_other(cli):
+def test_a_failing_job_is_reported_at_the_end_and_stops_no_other(cli, unchecked, capfd):
     sweep = ("train", "-m", *QUICK, "data.batch_size=1000,8", "hydra.launcher.slots=1")
     out = cli(*sweep, code=2)
     assert "2 job(s), all checked" in out
@@ -40,7 +42,9 @@ def test_a_failing_job_is_reported_at_the_end_and_stops_no_other(cli):
     assert [p.name for p in (cli.runs / ".sweeps").iterdir()] == ["multirun.yaml"]
     assert {p.name for p in cli.folder.iterdir()} <= {"runs", "stores"}, "Hydra scatters no folders"
 
-    again = cli(*sweep, code=2)
+    with pytest.raises(SystemExit, match="2"):
+        main(list(sweep))
+    again = "".join(capfd.readouterr())
     assert started(again) == [], "a failed run is not run again by itself"
     assert "1 job(s) were done before" in again
     assert "retry_failed=true" in again
@@ -64,7 +68,7 @@ def test_two_launchers_on_the_same_sweep_train_every_run_once(cli):
 @pytest.mark.slow
 def test_a_stopped_sweep_goes_on_where_it_was(cli):
     # One validation, at the very end: a stop within one leaves no resume point.
-    steady = ("trainer.max_epochs=100", "trainer.check_val_every_n_epoch=100", "trainer.log_every_n_steps=1")
+    steady = ("trainer.max_epochs=40", "trainer.check_val_every_n_epoch=40", "trainer.log_every_n_steps=1")
     sweep = ("train", "-m", *QUICK, *steady, "seed=0,1,2", "hydra.launcher.slots=2")
     process = cli.start(*sweep)
     wait_for(lambda: sum(len(steps(path.parent)) > 1 for path in cli.runs.glob("*/history.jsonl")) == 2, process)
@@ -99,15 +103,22 @@ print("torch" in sys.modules)
     assert done.stdout.splitlines()[-1] == "False"
 
 
-def test_a_launcher_setting_that_does_not_exist(cli):
-    sweep = ("train", "-m", *QUICK, "seed=0")
-    assert "did you mean 'slots'?" in cli(*sweep, "hydra.launcher.slotz=1", code=2)
-    assert "did you mean 'gpus'?" in cli(*sweep, "hydra/launcher=gpu", code=2)
+@pytest.mark.usefixtures("unchecked")
+def test_a_launcher_setting_that_does_not_exist(capfd):
+    for setting, words in (
+        ("hydra.launcher.slotz=1", "did you mean 'slots'?"),
+        ("hydra/launcher=gpu", "did you mean 'gpus'?"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            main(["train", "-m", *QUICK, "seed=0", setting])
+        assert words in capfd.readouterr().err
 
 
-def test_a_sweep_without_room_for_its_jobs_starts_none(cli):
+@pytest.mark.usefixtures("unchecked")
+def test_a_sweep_without_room_for_its_jobs_starts_none(cli, capfd, monkeypatch):
     """Two GPUs each, where one is visible."""
-    cli.environment["CUDA_VISIBLE_DEVICES"] = "0"
-    out = cli("train", "-m", *QUICK, "seed=0", "trainer.devices=2", "trainer.accelerator=gpu", code=2)
-    assert "wants 2 GPUs, but 1 are visible" in out
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "-m", *QUICK, "seed=0", "trainer.devices=2", "trainer.accelerator=gpu"])
+    assert "wants 2 GPUs, but 1 are visible" in capfd.readouterr().err
     assert not list(cli.runs.glob("*/status.json"))

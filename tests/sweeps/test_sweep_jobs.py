@@ -1,8 +1,10 @@
 """A sweep's jobs: named by what varies, identified, each with its own environment, checked before anything starts."""
 
+import io
 import json
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -116,6 +118,16 @@ def test_missing_links_come_first_each_once(unchecked, monkeypatch):
     assert [job.name for job in unlinked if not job.link] == ["seed=0", "seed=9"]
 
 
+def answer(command, *, input, **_):
+    """What the other process prints, without the seconds it takes to start."""
+    assert command == [sys.executable, "-m", "cxrvl.sweeps.checking"]
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out):
+        patch.setattr("sys.stdin", io.StringIO(input))
+        checking.main()
+    return subprocess.CompletedProcess(command, 0, out.getvalue())
+
+
 def test_configs_are_checked_once_in_another_process(monkeypatch):
     calls = []
     run = subprocess.run
@@ -124,6 +136,7 @@ def test_configs_are_checked_once_in_another_process(monkeypatch):
     describe([[*SMALL, f"seed={seed}"] for seed in (0, 1)])
     describe([[*SMALL, "seed=2"]])
     assert [len(json.loads(given)) for given in calls] == [1], "other numbers in the same places are not sent again"
+    run = answer
     with pytest.raises(ConfigError, match="did you mean 'base_width'"):
         describe([[*SMALL, "seed=2", "+model.backbone.width=3"]])
 
@@ -139,6 +152,7 @@ def test_a_check_whose_asker_is_gone_ends_quietly():
     assert child.wait() == 0
 
 
-def test_a_config_that_cannot_be_identified_is_explained():
+def test_a_config_that_cannot_be_identified_is_explained(monkeypatch):
+    monkeypatch.setattr(checking.subprocess, "run", answer)
     with pytest.raises(ConfigError, match=r"no 'PhantomSourc' in cxrvl\.data\.sources\.phantom; did you mean"):
         describe([[*SMALL, "data.source._target_=cxrvl.data.sources.phantom.PhantomSourc"]])

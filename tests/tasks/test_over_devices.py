@@ -1,5 +1,6 @@
 """What a task returns on each device averages to what one device returns, also where targets are unknown."""
 
+import forked
 import pytest
 import torch
 import torch.distributed
@@ -48,7 +49,9 @@ def test_losses_and_gradients_average_to_those_of_one_device(tmp_path):
     store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     port = store.port
     del store
-    torch.multiprocessing.spawn(compute_share, args=(port, str(tmp_path)), nprocs=2)
+    forked.preload()
+    arguments = {"args": (port, str(tmp_path)), "nprocs": 2, "start_method": "forkserver"}
+    torch.multiprocessing.start_processes(compute_share, **arguments)
     mean = torch.stack([torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]).mean(0)
     torch.testing.assert_close(mean, gradients(slice(None), False))
 

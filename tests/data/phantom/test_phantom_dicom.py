@@ -59,14 +59,17 @@ def test_headers_agree_with_the_table(source, tmp_path):
             assert prior.StudyInstanceUID != data.StudyInstanceUID
 
 
+COUNT = 24
+
+
 def test_uids_are_valid_and_belong_to_one_image_alone(source, tmp_path):
-    first = [pydicom.dcmread(path) for path in source.write_dicom(tmp_path / "a", range(60))]
-    again = [pydicom.dcmread(path) for path in source.write_dicom(tmp_path / "b", range(60))]
-    other = [pydicom.dcmread(p) for p in PhantomSource(seed=7, size=40).write_dicom(tmp_path / "c", range(60))]
-    inverted = [pydicom.dcmread(p) for p in source.write_dicom(tmp_path / "d", range(60), monochrome1=True)]
+    first = [pydicom.dcmread(path) for path in source.write_dicom(tmp_path / "a", range(COUNT))]
+    again = [pydicom.dcmread(path) for path in source.write_dicom(tmp_path / "b", range(COUNT))]
+    other = [pydicom.dcmread(p) for p in PhantomSource(seed=7, size=40).write_dicom(tmp_path / "c", range(COUNT))]
+    inverted = [pydicom.dcmread(p) for p in source.write_dicom(tmp_path / "d", range(COUNT), monochrome1=True)]
     for name in UIDS:
         uids = [data[name].value for data in first]
-        assert len(set(uids)) == 60
+        assert len(set(uids)) == COUNT
         assert all(uid.is_valid and uid.startswith(PYDICOM_ROOT_UID) and len(uid) <= 64 for uid in uids)
         assert uids == [data[name].value for data in again]
     assert all(a.SOPInstanceUID != b.SOPInstanceUID for a, b in zip(first, inverted, strict=True))
