@@ -77,6 +77,8 @@ def _has_words(sentence: str) -> bool:
 def _ends(text: str, begin: int, match: re.Match[str]) -> bool:
     """Whether a full stop ends the sentence that began at `begin`."""
     stop, after = match["stop"], text[match.end() : match.end() + 1]
+    if stop == "?" and after and _asks_ahead(text[begin : match.start()], after):
+        return False
     if stop[0] != "." or not after:
         return True
     before = text[max(begin, match.start() - 24) : match.start()]
@@ -95,6 +97,11 @@ def _ends(text: str, begin: int, match: re.Match[str]) -> bool:
     return not (
         after.islower() and match["gap"] and "\n" not in match["gap"] and stop == "." and _continues(text, match)
     )
+
+
+def _asks_ahead(before: str, after: str) -> bool:
+    """Whether a question mark stands before what it questions: "no effusion, ? early infiltrate"."""
+    return before.rstrip()[-1:] in (",", ";", ":", "(") or (before[-1:].isspace() and after.islower())
 
 
 def _continues(text: str, match: re.Match[str]) -> bool:
