@@ -68,22 +68,24 @@ def mentions(sentence: str) -> list[Mention]:
     segments = _segments(text) if _BOUNDARY in signs else [(0, len(text))]
     for number in sorted(numbers):
         finding = _rules().findings[number]
-        excluded = [match.span() for match in finding.exclude.finditer(text)] if finding.exclude else []
+        excluded: list[tuple[int, int]] | None = None  # looked for once something is mentioned
         taken: list[tuple[int, int]] = []
         for value, pattern in finding.patterns:
             for match in pattern.finditer(text):
                 start, end = match.span()
-                if (
-                    end == start
-                    or any(a <= start < b for a, b in excluded)
-                    or any(a < end and start < b for a, b in taken)
-                ):
+                if excluded is None:
+                    excluded = [other.span() for other in finding.exclude.finditer(text)] if finding.exclude else []
+                if end == start or _inside(start, excluded) or any(a < end and start < b for a, b in taken):
                     continue
                 taken.append((start, end))
                 judged = _judged(finding.label, value, start, end, text, segments, signs)
                 if judged is not None:
                     found.append(judged)
     return found
+
+
+def _inside(place: int, spans: list[tuple[int, int]]) -> bool:
+    return any(a <= place < b for a, b in spans)
 
 
 def _judged(
@@ -159,7 +161,7 @@ def _overlap(a: re.Match[str], b: re.Match[str]) -> bool:
 def _last(pattern: re.Pattern[str], text: str, unless: re.Pattern[str] | None = None) -> re.Match[str] | None:
     """The last match that lies in no match of `unless`."""
     found = list(pattern.finditer(text))
-    if found and unless is not None:
+    if found and unless is not None and ("resol" in text or "clear" in text):  # whatever it matches has one of them
         barred = list(unless.finditer(text))
         found = [match for match in found if not any(_overlap(match, other) for other in barred)]
     return found[-1] if found else None
