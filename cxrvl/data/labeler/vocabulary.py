@@ -32,7 +32,7 @@ def to_chexpert(found: Mapping[str, float]) -> dict[str, float]:
     `No Finding` is 1 where nothing but support devices is present or uncertain, and else not stated, as in CheXpert.
     """
     values = {
-        name: found.get(name, math.nan) if len(parts) == 1 else _strongest([found[p] for p in parts if p in found])
+        name: found.get(parts[0], math.nan) if len(parts) == 1 else _strongest([found[p] for p in parts if p in found])
         for name, parts in _PARTS
     }
     values["No Finding"] = math.nan if any(value and name in _ABNORMAL for name, value in found.items()) else 1.0
