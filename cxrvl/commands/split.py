@@ -13,16 +13,17 @@ from rich.table import Table
 from cxrvl.commands.data_config import source_table
 from cxrvl.data.checks import SPLIT_NAMES, SPLITS, listing
 from cxrvl.data.folds import DISTL_FOLDS, DISTL_LABELLED, LABEL_FRACTIONS, LABELLED, distl_folds, kfold, label_fractions
+from cxrvl.data.reports.table import ReportTable
 from cxrvl.data.resplit import FOLDS, drawn, rows_of, said
 from cxrvl.data.splits import planned_split, read_split_file, split_by_patient, write_split_file
-from cxrvl.data.reports.table import ReportTable
 from cxrvl.data.studies import StudyTable
 from cxrvl.errors import ConfigError, DataError
 
 SHARES = (0.7, 0.1, 0.2)
 Parts = dict[str, list[str]]
 Rows = StudyTable | ReportTable
-# Per image, or per report where there are no images: its split, further columns of the file, and the parts that are counted, each (N,) bool.
+# Per image, or per report where there are no images: its split, further columns of the file, and the parts that are
+# counted, each (N,) bool.
 Plan = tuple[np.ndarray, Parts, dict[str, np.ndarray]]
 
 

@@ -18,6 +18,7 @@ from cxrvl.errors import ConfigError
         ("deidentification_marker", "On XXXX XXXX by [**Name**].", "On ___ by ___."),
         ("numbering", "1. Clear lungs. 2. Nodule of 2.5 cm.", "Clear lungs. Nodule of 2.5 cm."),
         ("numbering", "- clear\n\u2022 normal", "clear\nnormal"),
+        ("numbering", "1. 5 cm nodule", "1. 5 cm nodule"),
         ("line_ends", "- no edema\n- cardiomegaly", "- no edema.\n- cardiomegaly"),
         ("line_ends", "1. No edema.\n2. Large heart", "1. No edema.\n2. Large heart"),
         ("line_ends", "HEART: large\nLungs/pleura: clear", "HEART: large.\nLungs/pleura: clear"),
