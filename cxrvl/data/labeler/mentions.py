@@ -151,7 +151,8 @@ def _begins_clause(between: str, mention: str, after: str, context: _Context) ->
 
 def _next_clause(between: str) -> bool:
     """Whether another clause has begun between a mention and a cue behind it."""
-    return ", with " in between or (", " in between and (" is " in between or " are " in between))
+    verb = " is " in between or " are " in between
+    return ", with " in between or (verb and (", " in between or " and " in between))
 
 
 def _overlap(a: re.Match[str], b: re.Match[str]) -> bool:
