@@ -55,6 +55,7 @@ class _Context(NamedTuple):
     doubts_before: re.Pattern[str]
 
 
+_MARKS = ".,;:!()[]'\"*"
 _VALUE, _KEY = re.compile(r"[\w)] ?[:=-] ?\Z"), re.compile(r" ?[:=]| - ")
 
 
@@ -186,9 +187,10 @@ def _signs(text: str) -> tuple[set[int], set[str]]:
 
 @lru_cache(maxsize=65536)
 def _signs_of(word: str) -> tuple[frozenset[int], frozenset[str]]:
+    padded = f" {word} {word.strip(_MARKS)} "
     return (
-        frozenset(number for stem, numbers in _rules().stems.items() if stem in word for number in numbers),
-        frozenset(kind for kind, stems in _context().stems.items() if any(stem in word for stem in stems)),
+        frozenset(number for stem, numbers in _rules().stems.items() if stem in padded for number in numbers),
+        frozenset(kind for kind, stems in _context().stems.items() if any(stem in padded for stem in stems)),
     )
 
 
@@ -205,7 +207,7 @@ def _rules() -> _Rules:
         exclude = _any([_filled(p, lists) for p in rule["not"]]) if rule.get("not") else None
         findings.append(_Finding(label, patterns, exclude))
         for stem in rule["stems"]:
-            by_stem.setdefault(max(stem.split(), key=len), []).append(number)
+            by_stem.setdefault(max(stem.split(), key=len) if " " in stem.strip() else stem, []).append(number)
     return _Rules({stem: tuple(numbers) for stem, numbers in by_stem.items()}, findings)
 
 
