@@ -1,11 +1,13 @@
 """Which data set does a command's `<data config>` name? `nih14`, `data=nih14` or any overrides that lead to one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cxrvl.config.build import build
 from cxrvl.config.check import check_part
 from cxrvl.config.compose import compose_config, resolved
+from cxrvl.data.reports.table import ReportTable
+from cxrvl.data.sources.base import report_table
 from cxrvl.data.studies import StudyTable
 
 
@@ -19,7 +21,14 @@ def data_config(words: Sequence[str], part: str = "data.source") -> dict[str, An
     return config
 
 
-def source_table(words: Sequence[str]) -> StudyTable:
-    """Read the study table of a config's source, whole: all its labels, in its own split."""
-    table: StudyTable = build(data_config(words)["data"]["source"]).table()
+def reports_alone(data: Mapping[str, Any], source: Any) -> bool:
+    """Whether a data config is one of reports: it has no image store, and the images need not be there."""
+    return data.get("store") is None or not hasattr(source, "table")
+
+
+def source_table(words: Sequence[str]) -> StudyTable | ReportTable:
+    """Read the study table of a config's source, whole: all its labels, in its own split; its reports, if they are all."""
+    data = data_config(words)["data"]
+    source = build(data["source"])
+    table: StudyTable | ReportTable = report_table(source) if reports_alone(data, source) else source.table()
     return table

@@ -91,13 +91,14 @@ def _tables(config: Mapping[str, Any], source: Any) -> tuple["StudyTable | None"
 
     A config without an image store is one of reports alone, and the images need not be there.
     """
+    from cxrvl.commands.data_config import reports_alone
     from cxrvl.data.selection import SELECTION_KEYS, select
     from cxrvl.data.sources.base import report_table
     from cxrvl.runs.identity import study_table
 
     data = config["data"]
     chosen = {key: data[key] for key in SELECTION_KEYS if key in data}
-    if data.get("store") is None or not hasattr(source, "table"):
+    if reports_alone(data, source):
         return None, select(report_table(source), **chosen)
     table = study_table(dict(config))
     if not _has_reports(source, table):

@@ -13,6 +13,7 @@ from rich.table import Table
 from cxrvl.commands.data_config import source_table
 from cxrvl.data.checks import SPLIT_NAMES, SPLITS, listing
 from cxrvl.data.folds import DISTL_FOLDS, DISTL_LABELLED, LABEL_FRACTIONS, LABELLED, distl_folds, kfold, label_fractions
+from cxrvl.data.reports.table import ReportTable
 from cxrvl.data.resplit import FOLDS, drawn, rows_of, said
 from cxrvl.data.splits import planned_split, read_split_file, split_by_patient, write_split_file
 from cxrvl.data.studies import StudyTable
@@ -20,7 +21,9 @@ from cxrvl.errors import ConfigError, DataError
 
 SHARES = (0.7, 0.1, 0.2)
 Parts = dict[str, list[str]]
-# Per image: its split, further columns of the file, and the parts that are counted, each (N,) bool.
+Rows = StudyTable | ReportTable
+# Per image, or per report where there are no images: its split, further columns of the file, and the parts that are
+# counted, each (N,) bool.
 Plan = tuple[np.ndarray, Parts, dict[str, np.ndarray]]
 
 
@@ -66,12 +69,12 @@ def _sha256_there(path: Path) -> str:
         raise ConfigError(f"{path} exists and is no split ({error}); choose another --out, or --force") from error
 
 
-def _official(table: StudyTable, folds: int | None, fractions: Sequence[float] | None, seed: int) -> Plan:
+def _official(table: Rows, folds: int | None, fractions: Sequence[float] | None, seed: int) -> Plan:
     chosen = table.frame["split"].to_numpy(dtype=object)
     return chosen, {}, _by_split(chosen)
 
 
-def _patient(table: StudyTable, folds: int | None, fractions: Sequence[float] | None, seed: int) -> Plan:
+def _patient(table: Rows, folds: int | None, fractions: Sequence[float] | None, seed: int) -> Plan:
     shares = SHARES if fractions is None else tuple(fractions)
     if len(shares) != len(SPLITS):
         raise ConfigError(f"--fractions {' '.join(f'{s:g}' for s in shares)}: expected three, of {', '.join(SPLITS)}")
@@ -80,7 +83,7 @@ def _patient(table: StudyTable, folds: int | None, fractions: Sequence[float] | 
     return chosen, {}, _by_split(chosen)
 
 
-def _kfold(table: StudyTable, folds: int | None, fractions: Sequence[float] | None, seed: int) -> Plan:
+def _kfold(table: Rows, folds: int | None, fractions: Sequence[float] | None, seed: int) -> Plan:
     """Folds of all patients but the test part's; the column `split` stays the source's own."""
     count = FOLDS if folds is None else folds
     chosen, rows = table.frame["split"].to_numpy(dtype=object), rows_of(table, "train", "val")
@@ -90,7 +93,7 @@ def _kfold(table: StudyTable, folds: int | None, fractions: Sequence[float] | No
     return chosen, {"fold": fold}, groups | _by_split(chosen, without=("train", "val"))
 
 
-def _fractions(table: StudyTable, folds: int | None, fractions: Sequence[float] | None, seed: int) -> Plan:
+def _fractions(table: Rows, folds: int | None, fractions: Sequence[float] | None, seed: int) -> Plan:
     """The smallest nested fraction of each training patient."""
     asked = LABEL_FRACTIONS if fractions is None else tuple(fractions)
     chosen, rows = table.frame["split"].to_numpy(dtype=object), rows_of(table, "train")
@@ -101,7 +104,7 @@ def _fractions(table: StudyTable, folds: int | None, fractions: Sequence[float] 
     return chosen, {"fraction": column}, groups | _by_split(chosen)
 
 
-def _distl(table: StudyTable, folds: int | None, fractions: Sequence[float] | None, seed: int) -> Plan:
+def _distl(table: Rows, folds: int | None, fractions: Sequence[float] | None, seed: int) -> Plan:
     """A labelled share and cumulative unlabelled folds of the training patients."""
     labelled, count = (fractions or [DISTL_LABELLED])[0], DISTL_FOLDS if folds is None else folds
     if fractions is not None and len(fractions) > 1:
@@ -115,7 +118,7 @@ def _distl(table: StudyTable, folds: int | None, fractions: Sequence[float] | No
     return chosen, {"fold": fold, "labelled": known}, groups | _by_split(chosen, without=("train",))
 
 
-KINDS: dict[str, Callable[[StudyTable, int | None, Sequence[float] | None, int], Plan]] = {
+KINDS: dict[str, Callable[[Rows, int | None, Sequence[float] | None, int], Plan]] = {
     "official": _official,
     "patient": _patient,
     "kfold": _kfold,
@@ -128,16 +131,14 @@ def _by_split(chosen: np.ndarray, without: Sequence[str] = ()) -> dict[str, np.n
     return {name: chosen == name for name in SPLIT_NAMES if name not in without and (chosen == name).any()}
 
 
-def _column(table: StudyTable, rows: np.ndarray, values: np.ndarray) -> list[str]:
+def _column(table: Rows, rows: np.ndarray, values: np.ndarray) -> list[str]:
     """Values of some rows as a column of the file, "" elsewhere."""
     column = np.full(len(table), "", dtype=object)
     column[rows] = values
     return column.tolist()
 
 
-def _notes(
-    table: StudyTable, kind: str, chosen: np.ndarray, parts: Parts, fractions: Sequence[float] | None
-) -> list[str]:
+def _notes(table: Rows, kind: str, chosen: np.ndarray, parts: Parts, fractions: Sequence[float] | None) -> list[str]:
     """What a reader of the file should know: how large the shares really are, and which findings a part lacks."""
     rows, notes = np.flatnonzero(chosen == "train"), list(table.notes)
     if kind == "fractions":
@@ -150,12 +151,12 @@ def _notes(
     return notes
 
 
-def _counts(table: StudyTable, groups: dict[str, np.ndarray]) -> Table:
-    """Images, patients and positive patients of each label, by part of the split."""
+def _counts(table: Rows, groups: dict[str, np.ndarray]) -> Table:
+    """Images or reports, patients and positive patients of each label, by part of the split."""
     positive = pd.DataFrame(table.targets() == 1, columns=list(table.labels))
     persons = {name: positive[inside].groupby(table.frame["patient"][inside]).max() for name, inside in groups.items()}
-    shown = Table("finding", *groups, title="patients with a positive image")
-    shown.add_row("images", *(str(int(inside.sum())) for inside in groups.values()))
+    shown = Table("finding", *groups, title=f"patients with a positive {table.unit.removesuffix('s')}")
+    shown.add_row(table.unit, *(str(int(inside.sum())) for inside in groups.values()))
     shown.add_row("patients", *(str(len(people)) for people in persons.values()), end_section=True)
     for label in table.labels:
         shown.add_row(label, *(str(int(people[label].sum())) for people in persons.values()))

@@ -11,6 +11,7 @@ from cxrvl.data.checks import listing
 from cxrvl.data.fingerprints import digest
 from cxrvl.data.folds import LABELLED, distl_folds, kfold, label_fractions, without_positive
 from cxrvl.data.reports.table import ReportTable
+from cxrvl.data.rows import LabelledRows
 from cxrvl.data.splits import SplitAssignment, read_split_file
 from cxrvl.data.studies import StudyTable
 from cxrvl.errors import ConfigError, DataError
@@ -66,7 +67,7 @@ def resplit(
     return table
 
 
-def drawn(table: Table, rows: np.ndarray, draw: Draw) -> np.ndarray:
+def drawn(table: LabelledRows, rows: np.ndarray, draw: Draw) -> np.ndarray:
     """Call `draw(patients, positives)` for the rows (n,) of each data set; returns its values (n,) together.
 
     Raises DataError if there is no row.
@@ -85,7 +86,7 @@ def drawn(table: Table, rows: np.ndarray, draw: Draw) -> np.ndarray:
     return parts
 
 
-def rows_of(table: Table, *splits: str) -> np.ndarray:
+def rows_of(table: LabelledRows, *splits: str) -> np.ndarray:
     """Rows (n,) int64 of some splits, ascending; none of them need hold any."""
     return np.flatnonzero(table.frame["split"].isin(splits).to_numpy()).astype(np.int64)
 
@@ -184,7 +185,7 @@ def _labelled_part(
     return _noted(new, said(table, rows, part == LABELLED, fraction))
 
 
-def said(table: Table, rows: np.ndarray, labelled: np.ndarray, fraction: float) -> str:
+def said(table: LabelledRows, rows: np.ndarray, labelled: np.ndarray, fraction: float) -> str:
     """One sentence on what a label fraction of the rows (n,) really holds; labelled: (n,) bool."""
     person = table.frame[["dataset", "patient"]].iloc[rows]
     have, of = len(person[labelled].drop_duplicates()), len(person.drop_duplicates())

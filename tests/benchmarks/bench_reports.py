@@ -14,7 +14,7 @@ from cxrvl.data.reports.sections import parse_report
 from cxrvl.data.reports.style import STYLES, apply
 
 REPORTS_PER_SECOND = 1500
-STRENGTHS = {name: 0.5 for name in STYLES if name not in ("anatomy", "omit")}
+STRENGTHS = {name: 0.5 for name in STYLES if name not in ("anatomy", "omit", "impression_only")}
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,16 @@ def test_each_kind_is_written_with_its_sum_and_its_counts(call, tmp_path, kind, 
     assert "is this split already" in again.out
 
 
+def test_reports_without_images_are_split(call, shared, tmp_path):
+    root = f"data.root={shared / 'data/openi'}"
+    result = call("split", "openi_reports", root, "--kind", "fractions", "--out", "s.csv")
+    assert result.code == 0, result
+    assert "reports" in result.out
+    frame = pd.read_csv(tmp_path / "s.csv", dtype=str, keep_default_na=False)
+    assert len(frame) == 3955
+    assert (frame["fraction"] == "0.01").sum() == round(0.01 * (frame["split"] == "train").sum())
+
+
 def test_distl_has_its_shares(call, tmp_path):
     assert call("split", *PHANTOM, "--kind", "distl", "--out", "d.csv").code == 0
     frame = pd.read_csv(tmp_path / "d.csv", dtype=str, keep_default_na=False)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from cxrvl.data.reports.phrases import lower
 
 PRESENT, ABSENT, UNCERTAIN = 1.0, 0.0, -1.0
-_BOUNDARY, _DENIAL, _DOUBT = "boundary", "denial", "doubt"
+_BOUNDARY, _DENIAL, _DOUBT, _SILENCE = "boundary", "denial", "doubt", "silence"
 
 
 class Mention(NamedTuple):
@@ -42,10 +42,21 @@ class _Context(NamedTuple):
     boundary: re.Pattern[str]
     closes: re.Pattern[str]
     joins: re.Pattern[str]
+    clause: re.Pattern[str]
+    goes_on_after_comma: re.Pattern[str]
+    goes_on_after_and: re.Pattern[str]
+    silences: re.Pattern[str]
+    part_behind: re.Pattern[str]
+    part_before: re.Pattern[str]
+    no_denial: re.Pattern[str]
     negates_after: re.Pattern[str]
     negates_before: re.Pattern[str]
     doubts_after: re.Pattern[str]
     doubts_before: re.Pattern[str]
+
+
+_MARKS = ".,;:!()[]'\"*"
+_VALUE, _KEY = re.compile(r"[\w)] ?[:=-] ?\Z"), re.compile(r" ?[:=]| - ")
 
 
 def mentions(sentence: str) -> list[Mention]:
@@ -58,41 +69,51 @@ def mentions(sentence: str) -> list[Mention]:
     segments = _segments(text) if _BOUNDARY in signs else [(0, len(text))]
     for number in sorted(numbers):
         finding = _rules().findings[number]
-        excluded = [match.span() for match in finding.exclude.finditer(text)] if finding.exclude else []
+        excluded: list[tuple[int, int]] | None = None  # looked for once something is mentioned
         taken: list[tuple[int, int]] = []
         for value, pattern in finding.patterns:
             for match in pattern.finditer(text):
                 start, end = match.span()
-                if (
-                    end == start
-                    or any(a <= start < b for a, b in excluded)
-                    or any(a < end and start < b for a, b in taken)
-                ):
+                if excluded is None:
+                    excluded = [other.span() for other in finding.exclude.finditer(text)] if finding.exclude else []
+                if end == start or _inside(start, excluded) or any(a < end and start < b for a, b in taken):
                     continue
                 taken.append((start, end))
-                found.append(_judged(finding.label, value, start, end, text, segments, signs))
+                judged = _judged(finding.label, value, start, end, text, segments, signs)
+                if judged is not None:
+                    found.append(judged)
     return found
+
+
+def _inside(place: int, spans: list[tuple[int, int]]) -> bool:
+    return any(a <= place < b for a, b in spans)
 
 
 def _judged(
     label: str, value: float, start: int, end: int, text: str, segments: list[tuple[int, int]], signs: set[str]
-) -> Mention:
-    """Apply the context to a mention."""
+) -> Mention | None:
+    """Apply the context to a mention; None where it makes it no statement on the finding."""
     if value == ABSENT:
         return Mention(label, ABSENT, start, end, text[start:end])
     begin, finish = next((a, b) for a, b in segments if a <= start < b)
     context, before, after = _context(), text[begin:start], text[end:finish]
+    if _SILENCE in signs and label != "Support Devices" and context.silences.search(f"{before}@{after}"):
+        return None
     doubt = doubt_behind = None
     if _DOUBT in signs:
         doubt, doubt_behind = _last(context.doubts_after, before), context.doubts_before.search(after)
     if _DENIAL in signs:
-        denial = _last(context.negates_after, before)
-        if denial is not None and _reaches(before[denial.end() :], after, context):
+        denial = _last(context.negates_after, before, context.no_denial)
+        if denial is not None and _reaches(before, denial, text[start:end], after, context):
             if doubt is not None and _overlap(doubt, denial):  # "cannot be excluded": a doubt, no denial
                 return Mention(label, UNCERTAIN, start, end, doubt[0])
             return Mention(label, ABSENT, start, end, denial[0])
         denial = context.negates_before.search(after)
-        if denial is not None and not _next_clause(after[: denial.start()]):
+        if denial is not None and not (
+            _next_clause(after[: denial.start()])
+            or context.part_behind.search(after, 0, denial.start())
+            or context.part_before.search(before)
+        ):
             if doubt_behind is not None and _overlap(doubt_behind, denial):
                 return Mention(label, UNCERTAIN, start, end, doubt_behind[0])
             return Mention(label, ABSENT, start, end, denial[0])
@@ -103,8 +124,13 @@ def _judged(
     return Mention(label, value, start, end, "")
 
 
-def _reaches(between: str, after: str, context: _Context) -> bool:
+def _reaches(before: str, denial: re.Match[str], mention: str, after: str, context: _Context) -> bool:
     """Whether a denial reaches over the words between it and the mention."""
+    between = before[denial.end() :]
+    if _begins_clause(between, mention, after, context):
+        return False
+    if not between.strip() and _VALUE.search(before, 0, denial.start()) and _KEY.match(after):
+        return False  # a form without line ends: "pneumothorax: no effusion: small"
     closed = context.closes.search(between)
     if closed is None:
         return True
@@ -112,20 +138,35 @@ def _reaches(between: str, after: str, context: _Context) -> bool:
     return closed[0].startswith(",") and context.joins.search(between[closed.end() :] + after[:40]) is not None
 
 
+def _begins_clause(between: str, mention: str, after: str, context: _Context) -> bool:
+    """Whether a mention behind a denial begins a clause of its own: "no effusion, the heart is enlarged"."""
+    comma, joined = "," in between, " and " in between
+    if not (comma or joined):
+        return False
+    if context.clause.search(mention):
+        return True
+    if comma and between.count(",") == 1 and not joined and context.joins.search(between) is None:
+        return context.goes_on_after_comma.search(after) is not None
+    return joined and context.goes_on_after_and.search(after) is not None
+
+
 def _next_clause(between: str) -> bool:
     """Whether another clause has begun between a mention and a cue behind it."""
-    return ", " in between and (" is " in between or " are " in between)
+    verb = " is " in between or " are " in between
+    return ", with " in between or (verb and (", " in between or " and " in between))
 
 
 def _overlap(a: re.Match[str], b: re.Match[str]) -> bool:
     return a.start() < b.end() and b.start() < a.end()
 
 
-def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
-    found = None
-    for match in pattern.finditer(text):
-        found = match
-    return found
+def _last(pattern: re.Pattern[str], text: str, unless: re.Pattern[str] | None = None) -> re.Match[str] | None:
+    """The last match that lies in no match of `unless`."""
+    found = list(pattern.finditer(text))
+    if found and unless is not None and ("resol" in text or "clear" in text):  # whatever it matches has one of them
+        barred = list(unless.finditer(text))
+        found = [match for match in found if not any(_overlap(match, other) for other in barred)]
+    return found[-1] if found else None
 
 
 def _segments(text: str) -> list[tuple[int, int]]:
@@ -146,9 +187,10 @@ def _signs(text: str) -> tuple[set[int], set[str]]:
 
 @lru_cache(maxsize=65536)
 def _signs_of(word: str) -> tuple[frozenset[int], frozenset[str]]:
+    padded = f" {word} {word.strip(_MARKS)} "
     return (
-        frozenset(number for stem, numbers in _rules().stems.items() if stem in word for number in numbers),
-        frozenset(kind for kind, stems in _context().stems.items() if any(stem in word for stem in stems)),
+        frozenset(number for stem, numbers in _rules().stems.items() if stem in padded for number in numbers),
+        frozenset(kind for kind, stems in _context().stems.items() if any(stem in padded for stem in stems)),
     )
 
 
@@ -165,18 +207,20 @@ def _rules() -> _Rules:
         exclude = _any([_filled(p, lists) for p in rule["not"]]) if rule.get("not") else None
         findings.append(_Finding(label, patterns, exclude))
         for stem in rule["stems"]:
-            by_stem.setdefault(max(stem.split(), key=len), []).append(number)
+            by_stem.setdefault(max(stem.split(), key=len) if " " in stem.strip() else stem, []).append(number)
     return _Rules({stem: tuple(numbers) for stem, numbers in by_stem.items()}, findings)
 
 
 @cache
 def _context() -> _Context:
     content = _read("context.yaml")
-    cues = ("negates_after", "negates_before", "doubts_after", "doubts_before")
-    return _Context(
-        content["stems"], re.compile(content["boundary"]), re.compile(content["closes_negation"]),
-        re.compile(content["joins"]), *(_any(content[name]) for name in cues),
-    )  # fmt: skip
+    lists = content["lists"]
+
+    def one(name: str) -> re.Pattern[str]:
+        given = content[name]
+        return _any([_filled(pattern, lists) for pattern in ([given] if isinstance(given, str) else given)])
+
+    return _Context(content["stems"], *(one(name) for name in _Context._fields[1:]))
 
 
 def _any(patterns: list[str]) -> re.Pattern[str]:

@@ -22,6 +22,8 @@ _CHEXPERT = {
     "Pleural Effusion": ("Effusion",), "Edema": ("Edema", "Vascular Congestion"), "Pneumonia": ("Pneumonia", "Infection"),
 }  # fmt: skip
 _ORDER = (1.0, -1.0, 0.0)
+_PARTS = tuple((name, _CHEXPERT.get(name, (name,))) for name in OBSERVATIONS)
+_ABNORMAL = frozenset(FINDINGS) - {"Support Devices"}
 
 
 def to_chexpert(found: Mapping[str, float]) -> dict[str, float]:
@@ -30,11 +32,10 @@ def to_chexpert(found: Mapping[str, float]) -> dict[str, float]:
     `No Finding` is 1 where nothing but support devices is present or uncertain, and else not stated, as in CheXpert.
     """
     values = {
-        name: _strongest([found[part] for part in _CHEXPERT.get(name, (name,)) if part in found])
-        for name in OBSERVATIONS
+        name: found.get(parts[0], math.nan) if len(parts) == 1 else _strongest([found[p] for p in parts if p in found])
+        for name, parts in _PARTS
     }
-    abnormal = [name for name in FINDINGS if name != "Support Devices" and found.get(name, 0.0) in (1.0, -1.0)]
-    values["No Finding"] = math.nan if abnormal else 1.0
+    values["No Finding"] = math.nan if any(value and name in _ABNORMAL for name, value in found.items()) else 1.0
     return values
 
 

@@ -50,11 +50,7 @@ def expansions(text: str) -> list[Edit]:
     for match in _shorts(text):
         written, end = match[0], match.end()
         short = _key(written)
-        rows = (
-            _by_short().get(short)
-            or _by_short().get(short[0].lower() + short[1:])
-            or _by_short().get(short.lower(), ())
-        )
+        rows = _rows(short)
         long = _meaning(rows, text, match.start(), end)
         if long is None:
             continue
@@ -124,6 +120,12 @@ def _sentence_ends(text: str, end: int, truncation: bool) -> bool:
     return not truncation or (rest[1:2].islower() and re.split(r"[\s.,;]", rest, maxsplit=1)[0] not in _by_short())
 
 
+def _rows(short: str) -> tuple[Abbreviation, ...]:
+    """What an abbreviation may mean: as it is written, else with its first letter small, else all in small letters."""
+    by_short = _by_short()
+    return by_short.get(short) or by_short.get(short[0].lower() + short[1:]) or by_short.get(short.lower(), ())
+
+
 def _sentence_begins(text: str, start: int, cut: int) -> bool:
     end = start
     while end and text[end - 1].isspace():
@@ -177,7 +179,7 @@ def _first_words() -> frozenset[str]:
 def _short_pattern() -> re.Pattern[str]:
     """Every abbreviation as written; a full stop may follow, and must where a word is only cut short."""
     forms = []
-    for short in sorted({row.short for row in table()}, key=len, reverse=True):
+    for short in sorted({row.short for row in table()}, key=lambda short: (-len(short), short)):
         cut = any(row.kind == TRUNCATION for row in table() if row.short == short)
         words = r"\.?\s".join(re.escape(word) for word in short.removesuffix(".").split())
         initial = f"[{words[0].upper()}{words[0]}]{words[1:]}" if words[0].islower() else words

@@ -30,6 +30,10 @@ _NUMBER = re.compile(
     rf"(?m)(?P<before>^[ \t]*|(?<=[.:;!?])[ \t]+)"
     rf"(?:(?:(?:{_COUNT}|{_BULLET})[ \t]+)*+(?:{_COUNT}(?=[A-Z]))|(?:(?:{_COUNT}|{_BULLET})[ \t]+)++)"
 )
+# A line without an end, and behind it one that opens with a list mark or with a name and a colon.
+_OPEN_LINE = re.compile(
+    rf"(?<=[\w)%])[ \t]*\n(?=[ \t]*(?:(?:{_COUNT}|{_BULLET})[ \t]+[^\W\d_]|[A-Z][A-Za-z/& ()-]{{1,30}}:[ \t]*\S))"
+)
 _BULLETS = ("-", "*", "\u2022", "\u25cf")
 _SIGNATURE = re.compile(
     r"(?im)^.{0,40}\b(?:electronically signed|dictated (?:by|and)|signed by|transcribed|transcriptionist|approved by|"
@@ -87,6 +91,11 @@ def deidentification_marker(text: str) -> str:
     return _PUNCTUATION[0][0].sub(r"\1", _MARKS_IN_A_ROW.sub(f"{MARKER} ", _XRAY.sub(r"\1-ray", text)))
 
 
+def line_ends(text: str) -> str:
+    """Close a line by a full stop where the next one is another item of a list or a form: "- no edema", "HEART: large"."""
+    return _OPEN_LINE.sub(".\n", text) if "\n" in text else text
+
+
 def numbering(text: str) -> str:
     """Remove list numbers and bullets at the beginning of lines and sentences; measurements stay."""
     return _NUMBER.sub(_unnumbered, text)
@@ -135,6 +144,7 @@ STEPS: dict[str, Callable[[str], str]] = {
         markup,
         deidentification,
         deidentification_marker,
+        line_ends,
         numbering,
         dictation,
         lines,
@@ -146,7 +156,7 @@ STEPS: dict[str, Callable[[str], str]] = {
 PASSES = 12
 """Bound of the passes of `clean`; real reports take one or two."""
 
-DEFAULT = ("characters", "markup", "dictation", "deidentification", "numbering", "white_space")
+DEFAULT = ("characters", "markup", "dictation", "deidentification", "line_ends", "numbering", "white_space")
 """What a report goes through unless its source says otherwise, in this order."""
 
 

@@ -12,7 +12,8 @@ SECTION_NAMES = ("findings", "impression", "indication", "comparison", "techniqu
 HEADERS: Mapping[str, tuple[str, ...]] = {
     "findings": (
         "findings", "finding", "chest findings", "radiographic findings", "report", "description", "observations",
-        "body of report", "detailed findings", "lungs and pleura", "chest",
+        "body of report", "detailed findings", "lungs and pleura", "chest", "imaging findings", "radiology findings",
+        "radiologic findings", "radiological findings", "chest radiograph findings", "xray findings", "cxr findings",
     ),
     # A section headed by both names is the only text there is; it is read as the impression, the part readers act on.
     "impression": (
@@ -20,7 +21,8 @@ HEADERS: Mapping[str, tuple[str, ...]] = {
         "interpretation", "final impression", "final diagnosis", "diagnosis", "radiological diagnosis",
         "impression and recommendation", "impression and recommendations", "impression/recommendation",
         "impression/recommendations", "findings and impression", "findings/impression", "impression and findings",
-        "impression/findings", "conclusion and recommendation", "result", "results",
+        "impression/findings", "conclusion and recommendation", "result", "results", "impression and plan",
+        "radiographic impression", "radiologic impression", "radiological impression", "overall impression",
     ),
     "indication": (
         "indication", "indications", "clinical indication", "clinical indications", "history", "clinical history",
@@ -60,7 +62,7 @@ _BARE = frozenset({
 
 _ONLY_AT_LINE_START = frozenset({
     "chest", "report", "result", "results", "reason", "study", "exam", "view", "views", "procedure", "date", "note",
-    "notes", "age", "sex", "name", "patient", "imp", "hx", "summary", "assessment", "symptoms", "complaint", "imaging",
+    "notes", "age", "sex", "name", "patient", "summary", "assessment", "symptoms", "complaint", "imaging",
     "description", "diagnosis", "comment", "comments", "physician", "projection", "modality", "finding",
     "lungs and pleura", "compared to", "compared with",
 })  # fmt: skip
@@ -105,8 +107,9 @@ class Report:
 def parse_report(text: str) -> Report:
     """Split a report at its headers.
 
-    A header opens a line (any case, then a colon or dash; the usual ones also alone on their line), or follows a
-    sentence inside a line in upper or title case with a colon. Everything in `text` but headers and white space is in
+    A header opens a line (any case, then a colon or dash; the usual ones also alone on their line, or in capitals before
+    a list), follows a sentence inside a line in upper or title case with a colon or in capitals with a dash, or stands
+    in brackets. The marks that lift it out ("##", "**", "[") belong to it. Everything in `text` but headers and white space is in
     exactly one section.
     """
     pieces: dict[str, list[Span]] = {}
@@ -133,15 +136,23 @@ def _headers(text: str) -> Iterator[tuple[int, int, str]]:
         if found is None:
             continue
         start, key = found
-        opens_line = not text[line:start].strip(" \t*#>_")
-        if mark["colon"] is None:
+        opens_line = not text[line:start].strip(" \t*#>_[")
+        bracket = text[max(line, start - 1) : start] == "["
+        if mark["bracket"] is not None:
+            counts = bracket and (opens_line or (key in _PLAIN and text[start].isupper()))
+        elif mark["list"] is not None:
+            counts = opens_line and key in _BARE and text[start : mark.start()].isupper()
+        elif mark["colon"] is None:
             counts = opens_line and (mark["dash"] is not None or (key in _BARE and not text[start].islower()))
+            if mark["dash"] is not None and key in _PLAIN and text[start : mark.start()].isupper():
+                counts = counts or _opens_inside(text, start, key)
         elif opens_line:
             counts = True
         else:
             counts = key not in _ONLY_AT_LINE_START and _opens_inside(text, start, key)
         if counts:
-            yield start, mark.end(), _section_of()[key]
+            lifted = text[line:start].rstrip(" \t*#>[") if opens_line else text[line : start - bracket]
+            yield line + len(lifted), mark.end(), _section_of()[key]
 
 
 def _named(text: str, begin: int, end: int) -> tuple[int, str] | None:
@@ -170,8 +181,9 @@ def _opens_inside(text: str, start: int, key: str) -> bool:
 
 
 _MARK = re.compile(
-    r"(?=[:\uff1a\s-]|\Z)"  # most characters are none of them
-    r"(?:(?P<colon>[:\uff1a]\*{0,2})|(?P<dash>(?<=\w)[ \t]*-{1,2}(?=\s))|(?P<bare>(?<=[\w*])[ \t]*(?=\r?\n|\Z)))"
+    r"(?=[]:\uff1a\s-]|\Z)"  # most characters are none of them
+    r"(?:(?P<bracket>\][ \t]*[:\uff1a]?)|(?P<list>(?<=\w)[ \t]+(?=1[.)]\s))|(?P<colon>[:\uff1a]\*{0,2})|"
+    r"(?P<dash>(?<=\w)[ \t]*-{1,2}(?=\s))|(?P<bare>(?<=[\w*])[ \t]*(?=\r?\n|\Z)))"
 )
 _WORDS = re.compile(r"[A-Za-z]+|&")
 _SLASH = re.compile(r" ?/ ?")

@@ -13,6 +13,7 @@ ABBREVIATIONS = frozenset({
 })  # fmt: skip
 """Words before a full stop that ends no sentence when what follows could go on; single letters are initials."""
 
+_LONGEST_CUT = 1 + max(map(len, ABBREVIATIONS))
 _UNITS = frozenset({"cm", "mm", "ml", "cc", "kg", "mg", "kvp", "mas"})
 
 _CANDIDATE = re.compile(
@@ -71,12 +72,21 @@ def sentences(text: str) -> list[str]:
 
 
 def _has_words(sentence: str) -> bool:
-    return any(character.isalnum() for character in sentence)
+    return sentence[:1].isalnum() or any(character.isalnum() for character in sentence)
 
 
 def _ends(text: str, begin: int, match: re.Match[str]) -> bool:
     """Whether a full stop ends the sentence that began at `begin`."""
     stop, after = match["stop"], text[match.end() : match.end() + 1]
+    if (
+        stop == "."
+        and match["gap"]
+        and after.isupper()
+        and text[match.start() - _LONGEST_CUT : match.start()].isalpha()
+    ):
+        return True  # behind a word that is longer than any abbreviation
+    if stop == "?" and after and _asks_ahead(text[begin : match.start()], after):
+        return False
     if stop[0] != "." or not after:
         return True
     before = text[max(begin, match.start() - 24) : match.start()]
@@ -95,6 +105,11 @@ def _ends(text: str, begin: int, match: re.Match[str]) -> bool:
     return not (
         after.islower() and match["gap"] and "\n" not in match["gap"] and stop == "." and _continues(text, match)
     )
+
+
+def _asks_ahead(before: str, after: str) -> bool:
+    """Whether a question mark stands before what it questions: "no effusion, ? early infiltrate"."""
+    return before.rstrip()[-1:] in (",", ";", ":", "(") or (before[-1:].isspace() and after.islower())
 
 
 def _continues(text: str, match: re.Match[str]) -> bool:

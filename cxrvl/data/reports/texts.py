@@ -10,7 +10,7 @@ import pandas as pd
 from cxrvl.data.reports.cleaning import DEFAULT, clean
 from cxrvl.data.reports.policy import POLICIES, JoinedText, check_policy, compose
 from cxrvl.data.reports.sections import parse_report
-from cxrvl.data.reports.style import apply, check_styles
+from cxrvl.data.reports.style import IMPRESSION_ONLY, apply, check_styles, style_generator
 from cxrvl.data.reports.table import ReportTable
 from cxrvl.errors import ConfigError
 
@@ -25,7 +25,8 @@ class Reading:
 
     policy: a name of `cxrvl.data.reports.policy.POLICIES`. instruction: text before every report.
     cleaning: names of `cxrvl.data.reports.cleaning.STEPS`, in order.
-    style: rewriting -> strength, in order, see `cxrvl.data.reports.style.STYLES`; in training alone.
+    style: rewriting -> strength, in order, see `cxrvl.data.reports.style.STYLES`; in training alone. Each section is
+    rewritten by itself; `impression_only` leaves out the other sections where there is an impression.
     Raises ConfigError for a name there is not, with the nearest.
     """
 
@@ -40,6 +41,11 @@ class Reading:
             raise ConfigError(f"cleaning is the word {self.cleaning!r}; expected a list: cleaning: [{self.cleaning}]")
         clean("", self.cleaning)
         check_styles(self.style)
+        if self.style.get(IMPRESSION_ONLY) and "impression" not in self.sections:
+            raise ConfigError(
+                f"style {IMPRESSION_ONLY} with the policy '{self.policy}', which reads no impression; take a policy that "
+                "does, such as 'both', or leave the style out"
+            )
 
     @property
     def sections(self) -> tuple[str, ...]:
@@ -78,11 +84,17 @@ class Texts:
         if epoch is None or not reading.style:
             return compose(self.sections[row], reading.policy, reading.instruction)
 
+        style, sections = dict(reading.style), self.sections[row]
+        alone = style.pop(IMPRESSION_ONLY, 0.0)
+        if "impression" in sections:
+            draw = style_generator(self.seed, epoch, self.keys[row], IMPRESSION_ONLY).random()
+            sections = {"impression": sections["impression"]} if draw < alone else sections
+
         def styled(section: str, text: str) -> str:
             key = f"{self.keys[row]}/{section}"
-            return apply(text, reading.style, seed=self.seed, key=key, epoch=epoch).text.strip() or text
+            return apply(text, style, seed=self.seed, key=key, epoch=epoch).text.strip() or text
 
-        return compose(self.sections[row], reading.policy, reading.instruction, styled)
+        return compose(sections, reading.policy, reading.instruction, styled)
 
     def empty(self) -> np.ndarray:
         """Which reports have nothing that their policy asks for, (N,) bool."""

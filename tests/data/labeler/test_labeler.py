@@ -111,7 +111,45 @@ def scores(stated: pd.Series, gold: pd.Series) -> tuple[int, int]:
     return 2 * hits, int(positive.sum() + (gold == 1).sum())
 
 
-def test_scores_on_open_i(shared):
+# Both against ChestX-ray14's definitions: CheXpert reads congestion as edema and infection as pneumonia, which costs
+# precision here, and nothing else.
+LEAST = {"chestxray14": 0.88, "chexpert": 0.85}
+
+
+@pytest.mark.parametrize("vocabulary", LEAST)
+def test_scores_on_open_i(vocabulary, openi_gold):
+    gold, texts = openi_gold
+    stated = label_many(texts, vocabulary).set_index(gold.index).rename(columns={"Pleural Effusion": "Effusion"})
+    counts = {label: scores(stated[label], gold[label]) for label in stated if label in gold}
+    assert set(SHARED) <= set(counts)
+    micro = sum(counts[c][0] for c in SHARED) / sum(counts[c][1] for c in SHARED)
+    strict = [scores(stated[c].replace(UNCERTAIN, ABSENT), gold[c]) for c in SHARED]
+    print(
+        f"\n{vocabulary}: micro-F1 {micro:.4f}; doubts as absent {sum(h for h, _ in strict) / sum(t for _, t in strict):.4f}"
+    )
+    print(", ".join(f"{c} {h / t:.3f} ({int((gold[c] == 1).sum())})" for c, (h, t) in counts.items() if t))
+    assert micro >= LEAST[vocabulary]
+    for label, (hits, total) in counts.items():
+        if (gold[label] == 1).sum() >= 40:
+            assert hits / total >= 0.70, label
+
+
+def test_the_mappings_differ_where_they_say(openi_gold):
+    _, texts = openi_gold
+    read = [Labeler("findings").label(text) for text in texts[:400]]
+    chexpert = label_many(texts[:400], cleaning=[])
+    for row, found in enumerate(read):
+        for name in OBSERVATIONS[1:]:
+            parts = {"Pleural Effusion": ["Effusion"], "Edema": ["Edema", "Vascular Congestion"],
+                     "Pneumonia": ["Pneumonia", "Infection"]}.get(name, [name])  # fmt: skip
+            expected = [found[part] for part in parts if part in found]
+            value = chexpert[name].iloc[row]
+            assert value in expected if expected else math.isnan(value)
+
+
+@pytest.fixture(scope="module")
+def openi_gold(shared):
+    """The gold labels, and findings and impression of the same reports."""
     gold = pd.read_csv(shared / "data/openi/labels_14.csv").set_index("filename")
     texts = {}
     with tarfile.open(shared / "data/openi/NLMCXR_reports.tgz") as archive:
@@ -120,9 +158,4 @@ def test_scores_on_open_i(shared):
                 root = ElementTree.fromstring(archive.extractfile(member).read())
                 parts = {p.get("Label"): p.text or "" for p in root.iter("AbstractText")}
                 texts[root.find("uId").get("id")] = f"{parts.get('FINDINGS', '')}\n{parts.get('IMPRESSION', '')}"
-    stated = label_many([texts[name] for name in gold.index], "chestxray14").set_index(gold.index)
-    counts = {label: scores(stated[label], gold[label]) for label in stated}
-    assert sum(counts[c][0] for c in SHARED) / sum(counts[c][1] for c in SHARED) >= 0.88
-    for label, (hits, total) in counts.items():
-        if (gold[label] == 1).sum() >= 40:
-            assert hits / total >= 0.70, label
+    return gold, [texts[name] for name in gold.index]

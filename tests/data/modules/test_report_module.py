@@ -111,6 +111,17 @@ def test_styles_depend_on_seed_epoch_and_study_alone(acting):
     assert all(text.startswith("Read this report: There is a small left pleural effusion.") for text in plain.values())
 
 
+def test_some_epochs_bring_the_impression_alone(acting):
+    text = {"default": {"policy": "both", "style": {"impression_only": 0.4}}}
+    epochs = [texts_of(module(text=text), acting, epoch) for epoch in range(4)]
+    alone = [words.startswith("Effusion number") for epoch in epochs for words in epoch.values()]
+    assert 0.25 < sum(alone) / len(alone) < 0.55
+    assert epochs[0] == texts_of(module(text=text), acting, 0) != epochs[1]
+    assert all(words.endswith(".") and "Effusion number" in words for epoch in epochs for words in epoch.values())
+    with pytest.raises(ConfigError, match=r"impression_only with the policy 'findings'.*'both'"):
+        list(module(text={"default": {"policy": "findings", "style": {"impression_only": 0.4}}}).val_dataloader())
+
+
 def test_a_mixture_reads_each_source_in_its_own_way(acting):
     source = Mixture([Written(name="one"), Written(name="two")], weights=[3, 1], epoch_length=48)
     text = {

@@ -17,7 +17,7 @@ from cxrvl.data.reports.style import apply
 from cxrvl.errors import ConfigError
 
 MANY = 2500
-# Micro-F1 of the frozen labeler over findings and devices (issue 4), and the share of attributes read right.
+# Least micro-F1 of the labeler over findings and devices, and the share of attributes read right.
 F1 = {"prose": 0.98, "terse": 0.95, "verbose": 0.98}
 ATTRIBUTES = {"prose": 0.99, "terse": 0.97, "verbose": 0.99}
 

@@ -59,6 +59,13 @@ def test_a_hospital_report():
         ("Comparison: None. Findings: clear. Impression: normal.", "findings", "clear."),
         ("Indication: cough Findings: clear", "indication", "cough"),
         ("The chest is normal. IMPRESSION: none", "other", "The chest is normal."),
+        ("FINDINGS - clear. IMPRESSION - normal.", "impression", "normal."),
+        ("[FINDINGS] clear. [IMPRESSION] normal.", "findings", "clear."),
+        ("**Findings:** clear.\n\n**Impression:** normal.", "findings", "clear."),
+        ("## Findings\nclear.\n## Impression\nnormal.", "findings", "clear."),
+        ("IMPRESSION 1. clear\n2. normal", "impression", "1. clear\n2. normal"),
+        ("Radiographic findings: clear\nRadiological impression: normal", "impression", "normal"),
+        ("Lungs clear. Imp: normal.", "impression", "normal."),
     ],
 )
 def test_headers_in_many_spellings(text, section, content):
@@ -72,6 +79,9 @@ def test_headers_in_many_spellings(text, section, content):
         "No new findings: the heart is normal.",
         "Ratio 1:2, result: stable nodule.",
         "The impression remains unchanged",
+        "Our impression 1. is no other",
+        "The nodule [findings] is not new",
+        "No findings - the heart is normal",
         "clear lungs\nnormal heart",
         "",
     ],

@@ -70,7 +70,7 @@ def _rules() -> _Rules:
         for name, scale in content["scales"].items()
     }
     written = {name: [words[0] for words in scale["levels"]] for name, scale in content["scales"].items()}
-    words = "|".join(sorted({re.escape(w) for those in levels.values() for w in those}, key=len, reverse=True))
+    words = "|".join(sorted({re.escape(w) for those in levels.values() for w in those}, key=lambda w: (-len(w), w)))
     return _Rules(
         re.compile(rf"(?<![\w-])(?P<first>{words})(?:{content['range']}(?P<last>{words}))?(?![\w-])"),
         levels,

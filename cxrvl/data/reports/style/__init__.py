@@ -1,5 +1,5 @@
 """How does the same report read in another house? Named, seeded rewritings that keep its meaning."""
 
-from cxrvl.data.reports.style.engine import STYLES, apply, check_styles, style_generator
+from cxrvl.data.reports.style.engine import IMPRESSION_ONLY, STYLES, apply, check_styles, style_generator
 
-__all__ = ["STYLES", "apply", "check_styles", "style_generator"]
+__all__ = ["IMPRESSION_ONLY", "STYLES", "apply", "check_styles", "style_generator"]

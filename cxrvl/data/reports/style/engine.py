@@ -13,6 +13,7 @@ from cxrvl.errors import ConfigError
 
 Style = Callable[[str, np.random.Generator, float], Styled]
 
+IMPRESSION_ONLY = "impression_only"
 STYLES: Mapping[str, Style] = {
     "expand": abbreviating.expand,
     "abbreviate": abbreviating.abbreviate,
@@ -23,13 +24,14 @@ STYLES: Mapping[str, Style] = {
     "split": structure.split,
     "anatomy": structure.anatomy,
     "omit": structure.omit,
+    IMPRESSION_ONLY: structure.impression_only,
     "typing_errors": noise.typing_errors,
     "case": noise.case,
     "punctuation": noise.punctuation,
 }
-"""All rewritings by name. `anatomy` and `omit` leave things out; all others keep every statement of the report."""
+"""All rewritings by name. `anatomy`, `omit` and `impression_only` leave things out; the others keep every statement."""
 
-KEEPING = tuple(name for name in STYLES if name not in ("anatomy", "omit"))
+KEEPING = tuple(name for name in STYLES if name not in ("anatomy", "omit", IMPRESSION_ONLY))
 """Those that keep every statement."""
 
 

@@ -5,6 +5,7 @@ import re
 import numpy as np
 
 from cxrvl.data.reports.edits import Change, Edit, Styled, apply_edits
+from cxrvl.data.reports.sections import parse_report
 from cxrvl.data.reports.sentences import split_sentences
 
 _LIST_MARK = re.compile(r"\(?\d{1,2}[.)]\s+|[-*\u2022]\s+")
@@ -87,6 +88,14 @@ def anatomy(text: str, rng: np.random.Generator, strength: float) -> Styled:
         return Styled(text)
     new = " ".join(kept)
     return Styled(new, (Change(f"anatomy:{regions[place]}", 0, len(new), text, new),))
+
+
+def impression_only(text: str, rng: np.random.Generator, strength: float) -> Styled:
+    """Keep only the impression of a report with sections, as some hospitals write no other, with probability `strength`."""
+    impression = parse_report(text).impression if rng.random() < strength else ""
+    if not impression or impression == text:
+        return Styled(text)
+    return Styled(impression, (Change("impression_only", 0, len(impression), text, impression),))
 
 
 def merge(text: str, rng: np.random.Generator, strength: float) -> Styled:

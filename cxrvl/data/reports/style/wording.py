@@ -12,13 +12,13 @@ from cxrvl.data.reports.phrases import Phrases
 
 
 def synonyms(text: str, rng: np.random.Generator, strength: float) -> Styled:
-    """Replace phrases by others of the same meaning (the groups of wording.yaml)."""
+    """Replace phrases by others of the same meaning (the groups of wording.yaml); "small bowel" stays."""
     phrases, groups = _synonyms()
     edits = []
     for start, end, phrase in phrases.find(text):
         others = [word for word in groups[phrase] if word != phrase]
         drawn, number = rng.random() < strength, int(rng.random() * len(others))
-        if drawn:
+        if drawn and others:
             edits.append(Edit(start, end, _like(text[start:end], others[number]), "synonyms"))
     return apply_edits(text, edits)
 
@@ -52,7 +52,8 @@ def _content() -> Any:
 
 @cache
 def _synonyms() -> tuple[Phrases, dict[str, list[str]]]:
-    groups = {word: group for group in _content()["synonyms"] for word in group}
+    groups = {word: [word] for group in _content()["kept"] for word in group}
+    groups |= {word: group for group in _content()["synonyms"] for word in group}
     return Phrases(groups), groups
 
 
