@@ -6,10 +6,48 @@ from typing import Any
 
 from torch import nn
 
+from cxrvl.errors import ConfigError
 from cxrvl.models.teacher import update_teacher
+from cxrvl.tasks.teacher_schedules import Shape, momentum_for_retention, released_cosine
 
 Momentum = Callable[[int, int], float]
-"""(step, total steps of the generation) -> share of the teacher's weights that this step keeps, in [0, 1]."""
+"""(step, steps of the generation) -> share of the teacher's weights that this step keeps, in [0, 1]."""
+
+
+class CosineMomentum:
+    """A momentum from start to end on a half cosine, as released (.9995 to 1); start = end for a constant one.
+
+    Raises:
+        ConfigError: a momentum outside [0, 1].
+    """
+
+    def __init__(self, start: float = 0.9995, end: float = 1.0) -> None:
+        if not (0 <= start <= 1 and 0 <= end <= 1):
+            raise ConfigError(f"task.teacher_momentum: start={start}, end={end}; expected shares of 0 to 1")
+        self.start, self.end = start, end
+
+    def __call__(self, step: int, steps: int) -> float:
+        return released_cosine(step, steps, self.start, self.end)
+
+
+class Retention:
+    """A momentum that leaves a stated share of the teacher's first weights at the end, however many steps there are.
+
+    Args:
+        share: above 0 and at most 1; 1 freezes the teacher.
+        shape: constant, or cosine (slower and slower, as the release's).
+    """
+
+    def __init__(self, share: float = 0.1, shape: Shape = "constant") -> None:
+        momentum_for_retention(share, 1, shape)  # refuses what cannot be
+        self.share, self.shape = share, shape
+        self._starts: dict[int, float] = {}
+
+    def __call__(self, step: int, steps: int) -> float:
+        if steps not in self._starts:
+            self._starts[steps] = momentum_for_retention(self.share, steps, self.shape)
+        start = self._starts[steps]
+        return start if self.shape == "constant" else released_cosine(step, steps, start, 1.0)
 
 
 class Teaching:
@@ -22,12 +60,11 @@ class Teaching:
 
     def __init__(self, momentum: Momentum, buffers: bool) -> None:
         self.momentum, self.buffers = momentum, buffers
-        self.step, self.kept = 0, 1.0
-        self.last = math.nan
+        self.step, self.kept, self.last = 0, 1.0, 1.0
 
-    def follow(self, teacher: nn.Module, student: nn.Module, total: int) -> None:
-        """Move the teacher after a step."""
-        self.last = self.momentum(self.step, total)
+    def follow(self, teacher: nn.Module, student: nn.Module, steps: int) -> None:
+        """Move the teacher after a step of a generation of `steps`."""
+        self.last = self.momentum(self.step, steps)
         update_teacher(teacher, student, self.last, self.buffers)
         self.kept *= self.last
         self.step += 1

@@ -77,33 +77,44 @@ class CollapseWatch:
 class PseudoLabelWatch:
     """Compares pseudo-labels with labels that were withheld, over an epoch, in a histogram that a resume point can hold.
 
-    Args:
-        num_labels: L.
+    Attributes:
+        counts: (L, 2, BINS) int64: pseudo-labels by label, by what they should have been, by probability; None before any.
     """
 
-    def __init__(self, num_labels: int) -> None:
-        self.counts = torch.zeros(num_labels, 2, BINS, dtype=torch.int64)
+    def __init__(self) -> None:
+        self.counts: Tensor | None = None
 
     def see(self, logits: Tensor, withheld: Tensor) -> None:
         """Count pseudo-labels (B, L), as logits, by what they should have been (B, L): 1, 0; anything else is not known."""
-        self.counts = self.counts.to(logits.device)
+        if self.counts is None:
+            self.counts = torch.zeros(logits.shape[1], 2, BINS, dtype=torch.int64, device=logits.device)
         bins = (logits.detach().float().sigmoid() * BINS).long().clamp(0, BINS - 1)
         known = (withheld == 0) | (withheld == 1)
         label = torch.arange(bins.shape[1], device=bins.device).expand_as(bins)
         place = (label * 2 + withheld.nan_to_num(0).clamp(0, 1).long()) * BINS + bins
+        self.counts = self.counts.to(logits.device)
         self.counts.view(-1).index_add_(0, place.flatten(), known.flatten().long())
 
     def empty(self) -> None:
         """Begin anew."""
-        self.counts.zero_()
+        self.counts = None
 
-    def scores(self, counts: Tensor | None = None) -> dict[str, float]:
-        """Return accuracy at 0.5 and AUROC (ties within a bin count half), means over labels that have them; {} if none.
+    def state(self) -> Tensor | None:
+        """Return what a resume point keeps."""
+        return None if self.counts is None else self.counts.cpu().clone()
+
+    def load_state(self, state: Tensor | None) -> None:
+        """Take up what a resume point kept."""
+        self.counts = state
+
+    @staticmethod
+    def scores(counts: Tensor) -> dict[str, float]:
+        """Return accuracy at 0.5 and AUROC (ties within a bin count half), means over the labels that have them.
 
         Args:
-            counts: (L, 2, BINS) of all devices; None = this one's.
+            counts: as the attribute, summed over devices.
         """
-        counts = (self.counts if counts is None else counts).cpu().double()
+        counts = counts.cpu().double()
         total = counts.sum(dim=(1, 2))
         right = counts[:, 0, : BINS // 2].sum(dim=1) + counts[:, 1, BINS // 2 :].sum(dim=1)
         found = {}
@@ -111,8 +122,7 @@ class PseudoLabelWatch:
             found["pseudo_label_accuracy"] = float((right / total)[total > 0].mean())
         negatives, positives = counts[:, 0], counts[:, 1]
         pairs = negatives.sum(dim=1) * positives.sum(dim=1)
-        below = negatives.cumsum(dim=1) - negatives / 2
-        won = (positives * below).sum(dim=1)
+        won = (positives * (negatives.cumsum(dim=1) - negatives / 2)).sum(dim=1)
         if bool((pairs > 0).any()):
             found["pseudo_label_auroc"] = float((won / pairs)[pairs > 0].mean())
         return found
