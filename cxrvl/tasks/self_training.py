@@ -16,6 +16,7 @@ from cxrvl.data.random import Draw
 from cxrvl.errors import ConfigError
 from cxrvl.losses.dino import DinoLoss
 from cxrvl.losses.multilabel import MultilabelLoss
+from cxrvl.losses.pseudo_labels import PseudoLabelLoss
 from cxrvl.models.self_training import SelfTrainingNetwork
 from cxrvl.models.teacher import make_teacher
 from cxrvl.tasks.base import Batch, StepOutput, Task, device_count
@@ -23,7 +24,7 @@ from cxrvl.tasks.classification import mean_auroc
 from cxrvl.tasks.gradients import clip_each
 from cxrvl.tasks.inspection import stop_if_not_finite
 from cxrvl.tasks.released import ReleasedSchedule
-from cxrvl.tasks.self_training_parts import PseudoLabels, Roles, Seen, StudentAndTeacher, Views, check_losses
+from cxrvl.tasks.self_training_parts import Roles, Seen, StudentAndTeacher, Views, check_losses, single
 from cxrvl.tasks.teaching import Momentum, Teaching, checksum
 from cxrvl.tasks.watching import CollapseWatch, PseudoLabelWatch, spread
 
@@ -77,7 +78,7 @@ class SelfTraining(Task):
         optimizer: Callable[..., Optimizer],
         labelled_loss: Callable[[Tensor, Tensor], Tensor],
         teacher_momentum: Momentum,
-        pseudo_labels: PseudoLabels | None = None,
+        pseudo_labels: PseudoLabelLoss | None = None,
         pseudo_label_source: str = "teacher",
         dino: DinoLoss | None = None,
         dino_weight: float = 0.5,
@@ -145,7 +146,7 @@ class SelfTraining(Task):
     def predict_step(self, batch: Batch, batch_idx: int) -> StudentAndTeacher:
         """Return what student and teacher say of one batch of an evaluation."""
         student, teacher = self.model(batch["image"]), self.teacher(batch["image"])
-        return StudentAndTeacher(student.logits.float(), teacher.logits.float())
+        return StudentAndTeacher(single(student.logits), single(teacher.logits))
 
     def validation_metrics(self, outputs: dict[str, Tensor]) -> dict[str, float]:
         """Return the mean AUROC of the student, of the teacher, and over how many labels."""
@@ -193,13 +194,16 @@ class SelfTraining(Task):
         """Return the loss against pseudo-labels."""
         assert self.pseudo_labels is not None
         assert seen.pseudo_labels is not None
-        loss, used = self.pseudo_labels(seen.logits.float(), seen.pseudo_labels.float())
-        self._terms |= {"self_training": loss, "pseudo_labels_used": used}
+        loss, count = self.pseudo_labels(seen.logits, seen.pseudo_labels)
+        loss = self.over_devices(loss, count)
+        self._terms |= {"self_training": loss, "pseudo_labels_used": count / seen.logits.numel()}
         return loss
 
     def _correction(self, part: Batch, seen: Seen) -> Tensor:
         """Return the loss against labels."""
-        loss = self.labelled_loss(seen.logits.float(), part["target"])
+        loss = self.labelled_loss(single(seen.logits), part["target"])
+        if self.pseudo_labels is not None:
+            self.pseudo_labels.observe_labels(part["target"])
         if isinstance(self.labelled_loss, MultilabelLoss):
             loss = self.over_devices(loss, self.labelled_loss.terms(part["target"]))
         self._terms["labelled"] = loss
@@ -295,10 +299,8 @@ class SelfTraining(Task):
         return self
 
     def on_train_epoch_start(self) -> None:
-        """Forget the last epoch's pseudo-labels, unless this epoch is being continued."""
-        if not self._continued:
-            self.watch.empty()
-        self._continued = False
+        """Forget the last epoch's pseudo-labels; Lightning does not come here where a run continues inside an epoch."""
+        self.watch.empty()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the step, and set the rates of the released schedule."""

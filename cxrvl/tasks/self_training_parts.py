@@ -1,9 +1,10 @@
 """Which views serve for what in self-training, and which settings of it make sense?"""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from cxrvl.config.nearest import did_you_mean
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from cxrvl.tasks.self_training import SelfTraining
 
 SOURCES = ("teacher", "student")
-PseudoLabels = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(the student's logits (B, L), those of whoever makes the pseudo-labels (B, L)) -> loss, share of labels that were used."""
 
 
 class Views(Protocol):
@@ -31,6 +30,11 @@ class StudentAndTeacher(NamedTuple):
 
     logits: Tensor
     teacher_logits: Tensor
+
+
+def single(values: Tensor) -> Tensor:
+    """Return values in float32, or in float64 if they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 @dataclass

@@ -70,7 +70,9 @@ class CollapseWatch:
         if entropy > UNIFORM * self.most:
             return f"the teacher's output is uniform (entropy {entropy:.4g} of at most {self.most:.4g})"
         if entropy < CONSTANT * self.most and distance > (1 - CONSTANT) * self.most:
-            return f"the teacher gives every image one prototype (distance from uniform {distance:.4g} of {self.most:.4g})"
+            return (
+                f"the teacher gives every image one prototype (distance from uniform {distance:.4g} of {self.most:.4g})"
+            )
         return ""
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from distl_networks import build_network, build_vit
 from parity_cases import FOLDER, Case, cases
 from torch import Tensor, nn
 
@@ -13,7 +14,6 @@ from cxrvl.interop.distl import read_checkpoint, translate_head_key, translate_n
 from cxrvl.losses.dino import DinoLoss
 from cxrvl.models.build import self_training
 from cxrvl.models.distl_heads import ClassHead, FeatureHead
-from cxrvl.models.self_training import SelfTrainingNetwork
 from cxrvl.models.teacher import update_teacher
 from cxrvl.models.vit import Vit
 from cxrvl.models.weights import load_weights
@@ -92,24 +92,6 @@ def _expect_linear_form(head: nn.Module, case: Case) -> None:
     case.finish()
 
 
-def build_vit(config: dict[str, Any], **options: Any) -> Vit:
-    """The released network; positions tables are square or given by both sides."""
-    grid, patch = config["pos_embed_grid"], config["patch_size"]
-    rows, columns = (grid, grid) if isinstance(grid, int) else grid
-    return Vit(
-        "vit_small_patch8_224",
-        image_size=(rows * patch, columns * patch),
-        patch_size=patch,
-        positions="released",
-        embed_dim=config["embed_dim"],
-        depth=config["depth"],
-        num_heads=config["num_heads"],
-        mlp_ratio=config.get("mlp_ratio", 4),
-        qkv_bias=config.get("qkv_bias", True),
-        **options,
-    )
-
-
 @pytest.mark.parametrize("description", cases("distl_vit"))
 def test_vit(description):
     case = Case(description)
@@ -130,21 +112,6 @@ def test_vit(description):
             for key, parameter in vit.network.named_parameters():
                 case.expect(f"grad/w/{key}", parameter.grad)
     case.finish()
-
-
-def build_network(config: dict[str, Any], num_labels: int) -> SelfTrainingNetwork:
-    return self_training(
-        partial(build_vit, config),
-        partial(ClassHead, hidden=config["class_hidden"]),
-        num_labels,
-        partial(
-            FeatureHead,
-            hidden=config["head_hidden"],
-            bottleneck=config["head_bottleneck"],
-            prototypes=config["K"],
-            batch_norm=config.get("use_bn_in_head", False),
-        ),
-    ).eval()
 
 
 def num_labels_of(state: dict[str, Tensor]) -> int:
