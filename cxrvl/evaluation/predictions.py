@@ -209,7 +209,9 @@ def _check_values(frame: pd.DataFrame, kind: str, labels: Sequence[str], origin:
         strange = ~frame["label"].isin(list(labels))
         if strange.any():
             row = frame[strange].iloc[0]
-            raise DataError(f"{origin}: image {row['image']}: attention in boxes of {row['label']!r}, which is no label")
+            raise DataError(
+                f"{origin}: image {row['image']}: attention in boxes of {row['label']!r}, which is no label"
+            )
     wrong = ~(frame[targets].isin([1, 0, -1]) | frame[targets].isna())
     for name in wrong.columns[wrong.any()]:
         row = frame[wrong[name]].iloc[0]

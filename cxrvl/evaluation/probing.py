@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
@@ -21,12 +22,12 @@ class Network:
 
     Attributes:
         predict: gives the task's output for a changed batch on the batch's device, in the run's precision.
-        model: the task's model, for what is not part of its output.
+        task: the task itself, for what is not part of its output.
         precision: context in which a direct call of the model rounds as the run does.
     """
 
     predict: Callable[[dict[str, Any]], Any]
-    model: "nn.Module"
+    task: "nn.Module"
     precision: Callable[[], AbstractContextManager[Any]]
 
 
@@ -36,4 +37,13 @@ class Probing(Protocol):
 
     def probe(self, batch: Batch, output: Any, network: Network, table: "StudyTable") -> pd.DataFrame:
         """Return the rows of a batch; `batch` and `output` (the task's answer to it) lie on the network's device."""
+        ...
+
+
+@runtime_checkable
+class Selective(Protocol):
+    """An evaluator that scores a part of its splits' images, such as those with boxes."""
+
+    def scored(self, table: "StudyTable") -> np.ndarray:
+        """Return the study-table rows (n,) int64 that are scored; DataError if there is none."""
         ...

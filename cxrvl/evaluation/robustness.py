@@ -59,7 +59,9 @@ class RobustnessEvaluator:
 
         self.splits = tuple(str(name) for name in splits)
         if score_split not in self.splits:
-            raise ConfigError(f"evaluation score_split is {score_split!r}, which is not among its splits {list(self.splits)}")
+            raise ConfigError(
+                f"evaluation score_split is {score_split!r}, which is not among its splits {list(self.splits)}"
+            )
         if uncertain not in UNCERTAIN_POLICIES:
             raise ConfigError(f"evaluation uncertain is {uncertain!r}; expected one of {', '.join(UNCERTAIN_POLICIES)}")
         if bootstrap < 1 or not 0 < confidence < 1:

@@ -12,7 +12,7 @@ from cxrvl.config.build import build
 from cxrvl.data.modules.base import CXRDataModule
 from cxrvl.data.rows import LabelledRows
 from cxrvl.evaluation.predictions import read_predictions, write_predictions
-from cxrvl.evaluation.probing import Network, Probing
+from cxrvl.evaluation.probing import Network, Probing, Selective
 from cxrvl.files import read_json, write_json
 from cxrvl.runs.evaluations import Evaluation
 from cxrvl.runs.store import Run
@@ -44,7 +44,7 @@ class PredictionCollector(pl.Callback):
             return
         network = Network(
             predict=lambda changed: trainer.strategy.predict_step(changed, batch_idx),
-            model=pl_module.model,  # type: ignore[arg-type]
+            task=pl_module,
             precision=trainer.precision_plugin.forward_context,
         )
         self.parts.append(self.evaluator.probe(batch, outputs, network, self.table))

@@ -6,13 +6,16 @@ alike at any resolution. Chance (noise, direction, place) is drawn once per imag
 steps of one change, and the same for every model.
 """
 
+import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg, encode_jpeg
 
 from cxrvl.config.nearest import did_you_mean
 from cxrvl.data.random import Draw
@@ -63,9 +66,15 @@ def _gamma(images: Tensor, power: float, draw: Draw) -> Tensor:
 
 def _jpeg(images: Tensor, quality: float, draw: Draw) -> Tensor:
     """Images sent through messengers and slides: 8-bit grey JPEG at the network's resolution."""
-    pixels = (images.clamp(0.0, 1.0) * 255).round().to(torch.uint8).cpu()
-    back = [decode_jpeg(encode_jpeg(image, int(quality)), ImageReadMode.GRAY) for image in pixels]
-    return torch.stack(back).to(images.device, torch.float32).div_(255.0)
+    pixels = (images[:, 0].clamp(0.0, 1.0) * 255).round().to(torch.uint8).cpu().numpy()
+    back = np.stack([_through_jpeg(image, int(quality)) for image in pixels])
+    return torch.from_numpy(back)[:, None].to(images.device, torch.float32).div_(255.0)
+
+
+def _through_jpeg(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    with io.BytesIO() as file:
+        Image.fromarray(pixels).save(file, "JPEG", quality=quality)
+        return np.asarray(Image.open(file))
 
 
 def _rotation(images: Tensor, degrees: float, draw: Draw) -> Tensor:
