@@ -22,7 +22,7 @@ def build_vit(config: dict[str, Any], **options: Any) -> Vit:
         depth=config["depth"],
         num_heads=config["num_heads"],
         mlp_ratio=config.get("mlp_ratio", 4),
-        qkv_bias=config.get("qkv_bias", True),
+        options={"qkv_bias": config.get("qkv_bias", True)},
         **options,
     )
 

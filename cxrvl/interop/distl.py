@@ -23,8 +23,6 @@ _NORMALISED = {
 }
 _ONE_LAYER = ("mlp.weight", "mlp.bias")
 """A head's only layer is no sequence in the release."""
-PARTS = ("student", "teacher", "encoder", "teacher_encoder", "class_head", "feature_head", "centre")
-"""What a checkpoint can offer, by the names of the self-training task's parts."""
 
 
 def translate_head_key(key: str) -> str:
@@ -69,8 +67,8 @@ def translate_network(state: Mapping[str, Tensor], origin: str) -> dict[str, Ten
 def read_checkpoint(path: str | Path) -> dict[str, dict[str, Tensor]]:
     """Return the networks of a released checkpoint and its centre by part, running nothing of the file.
 
-    Taken are training checkpoints (student, teacher, dino_loss; optimiser, settings and scaler are left aside) and the
-    pre-trained backbone, whose keys stand under state_dict.
+    Optimiser, settings and scaler of a training checkpoint are left aside. One of DINO's own, without class heads, is
+    taken too; a pre-trained backbone alone is what `Vit(weights=...)` reads.
 
     Returns:
         Of `student`, `teacher` and `centre` those the file has, keys as in `SelfTrainingNetwork` and `DinoLoss`.
@@ -96,6 +94,12 @@ def read_checkpoint(path: str | Path) -> dict[str, dict[str, Tensor]]:
             raise WeightsError(f"released DISTL checkpoint {path}: dino_loss holds {sorted(loss)}; expected center")
         found["centre"] = {"centre": loss["center"]}
     return found
+
+
+def read_layout(path: Path) -> dict[str, Tensor]:
+    """Return what `read_checkpoint` does as one state dict: student.*, teacher.* and centre.centre."""
+    parts = read_checkpoint(path)
+    return {f"{part}.{key}": value for part, state in parts.items() for key, value in state.items()}
 
 
 def _content(path: Path) -> Mapping[str, Any]:
