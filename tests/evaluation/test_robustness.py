@@ -51,7 +51,9 @@ def scored(make_table):
 
 
 def test_rows_hold_every_image_under_every_condition(scored, tmp_path):
-    evaluator = RobustnessEvaluator(corruptions=["noise", "contrast"], severities=[1, 5], bootstrap=20, corruption_seed=4)
+    evaluator = RobustnessEvaluator(
+        corruptions=["noise", "contrast"], severities=[1, 5], bootstrap=20, corruption_seed=4
+    )
     assert isinstance(evaluator, Probing)
     table, images, parts = scored(evaluator)
     predictions = evaluator.collect([*parts, parts[0]], table)  # another process repeated a batch

@@ -14,6 +14,7 @@ from cxrvl.data.modules import SelfTrainingDataModule
 from cxrvl.data.modules.interleaving import InterleavedOrder
 from cxrvl.data.sources.phantom import PhantomSource
 from cxrvl.data.transforms import Pipeline, Resize
+from cxrvl.data.transforms.corruptions import RandomCorruption
 from cxrvl.errors import ConfigError, DataError
 
 LABELS = ["Effusion", "Cardiomegaly"]
@@ -243,3 +244,29 @@ def test_the_configs_of_the_generations_build(tmp_path, acting):
         data.prepare_data()
         data.setup("fit")
         assert set.union(*(set(step) for step in data.train_dataloader())) == streams
+
+
+def test_some_unlabelled_images_are_spoiled_alike_in_every_epoch_and_for_every_seed(module, acting):
+    corruption = RandomCorruption(0.4, ["noise", "contrast"], [4, 5])
+    seen = {}
+    for seed in (0, 1):
+        clean, spoilt = module(seed=seed), module(seed=seed, unlabelled_corruption=corruption)
+        for epoch in (0, 1):
+            for step in steps_of(spoilt, acting, epoch):
+                labelled = step.get("labelled", {}).get("image")
+                batch = spoilt.on_after_batch_transfer(step, 0)
+                if labelled is not None:
+                    assert torch.equal(batch["labelled"]["image"], labelled)
+                assert batch["unlabelled"]["image"].dtype == step["unlabelled"]["image"].dtype
+                for row, image, before in zip(
+                    batch["unlabelled"]["index"].tolist(), batch["unlabelled"]["image"], step["unlabelled"]["image"],
+                    strict=True,
+                ):  # fmt: skip
+                    assert torch.equal(seen.setdefault(row, (image, before))[0], image)
+    changed = np.mean([not torch.equal(image, before) for image, before in seen.values()])
+    assert 0.25 < changed < 0.55
+    assert spoilt.table.notes[-1].startswith(
+        "unlabelled images corrupted: a share of 0.4 by noise, contrast at severity 4, 5"
+    )
+    spoilt.use_table(clean.table)
+    assert spoilt.table.notes[-1].startswith("unlabelled images corrupted")
