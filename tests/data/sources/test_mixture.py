@@ -234,5 +234,5 @@ def test_a_source_can_be_an_external_test_set():
     pd.testing.assert_frame_equal(frame[frame["dataset"] != "c"], plain.frame[plain.frame["dataset"] != "c"])
     with pytest.raises(ConfigError, match="splits names 'd', which is no source here"):
         Mixture(parts, splits={"d": "test"})
-    with pytest.raises(ConfigError, match="splits.c is 'tset'"):
+    with pytest.raises(ConfigError, match=r"splits\.c is 'tset'"):
         Mixture(parts, splits={"c": "tset"})
