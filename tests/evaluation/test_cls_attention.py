@@ -22,7 +22,9 @@ HEADS = 2
 @pytest.fixture(scope="module")
 def encoder():
     torch.manual_seed(0)
-    vit = Vit("vit_tiny_patch16_224", image_size=32, patch_size=8, in_channels=1, embed_dim=16, depth=3, num_heads=HEADS)
+    vit = Vit(
+        "vit_tiny_patch16_224", image_size=32, patch_size=8, in_channels=1, embed_dim=16, depth=3, num_heads=HEADS
+    )
     return ImageEncoder(vit, in_channels=1).eval()
 
 

@@ -51,7 +51,9 @@ def scored(make_table):
 
 
 def test_rows_hold_every_image_under_every_condition(scored, tmp_path):
-    evaluator = RobustnessEvaluator(corruptions=["noise", "contrast"], severities=[1, 5], bootstrap=20, corruption_seed=4)
+    evaluator = RobustnessEvaluator(
+        corruptions=["noise", "contrast"], severities=[1, 5], bootstrap=20, corruption_seed=4
+    )
     assert isinstance(evaluator, Probing)
     table, images, parts = scored(evaluator)
     predictions = evaluator.collect([*parts, parts[0]], table)  # another process repeated a batch
@@ -59,8 +61,8 @@ def test_rows_hold_every_image_under_every_condition(scored, tmp_path):
     write_predictions(tmp_path / "r.parquet", predictions)
     pd.testing.assert_frame_equal(read_predictions(tmp_path / "r.parquet", "robustness").frame, predictions.frame)
     row = int(table.split("test")[3])
-    key = table.frame["image"][row]
-    here = predictions.frame.query("image == @key").set_index(["corruption", "severity"])
+    own = predictions.frame["image"] == table.frame["image"][row]
+    here = predictions.frame[own].set_index(["corruption", "severity"])
     spoiled = corrupt(images[row : row + 1], "contrast", 5, Draw(4, 0, torch.tensor([row])))
     assert here.loc[("contrast", 5), "logit/Nodule"] == pytest.approx(float(spoiled.std()), abs=1e-6)
     assert here.loc[("clean", 0), "logit/Nodule"] == pytest.approx(float(images[row].std()), abs=1e-6)

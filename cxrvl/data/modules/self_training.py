@@ -1,8 +1,10 @@
 """What does a batch for self-training hold: which images with labels, which without?"""
 
+from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset
 
 from cxrvl.data.modules.base import Batch
@@ -10,7 +12,12 @@ from cxrvl.data.modules.correction import CorrectionOrder
 from cxrvl.data.modules.image import ImageDataModule, StoreRows
 from cxrvl.data.modules.interleaving import InterleavedOrder, TwoStreams
 from cxrvl.data.modules.loading import BatchRows, TrainOrder
+from cxrvl.data.random import Draw
 from cxrvl.data.resplit import UNLABELLED_FOLD
+from cxrvl.data.studies import StudyTable
+from cxrvl.data.transforms import to_float
+from cxrvl.data.transforms.corruptions import RandomCorruption
+from cxrvl.data.transforms.pipeline import FULL_SCALE
 from cxrvl.errors import ConfigError, DataError
 
 LABELLED, UNLABELLED = "labelled", "unlabelled"
@@ -69,6 +76,8 @@ class SelfTrainingDataModule(ImageDataModule):
         generation: None = all unlabelled images; 0 = labelled ones alone; T = the unlabelled folds 0 to T - 1 together.
         labels_of_folds: in generation 0, reveal the labels of so many unlabelled folds too: the supervised comparator of
             that generation, on the same images.
+        unlabelled_corruption: spoils a share of the unlabelled images, for studies of robustness: the same images in the
+            same way in every epoch and for every training seed, drawn by `split_seed`.
         options: those of `ImageDataModule` and `CXRDataModule`; `transforms` has `evaluate` alone; the weights of a
             mixture are those of the unlabelled stream.
     """
@@ -84,6 +93,7 @@ class SelfTrainingDataModule(ImageDataModule):
         reshuffle_corrections: bool = True,
         generation: int | None = None,
         labels_of_folds: int = 0,
+        unlabelled_corruption: RandomCorruption | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -97,6 +107,7 @@ class SelfTrainingDataModule(ImageDataModule):
                 f"data.labels_of_folds={labels_of_folds} reveals labels, which is for training on labels alone; "
                 f"set data.generation=0, it is {generation}"
             )
+        self.unlabelled_corruption = unlabelled_corruption
         self.labelled_batch_size, self.ratio, self.generation = labelled_batch_size, ratio, generation
         self.correction_every, self.reshuffle_corrections = correction_every, reshuffle_corrections
         self.labels_of_folds = labels_of_folds
@@ -198,4 +209,30 @@ class SelfTrainingDataModule(ImageDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Leave training images as they are stored; turn those of an evaluation into the model's input."""
-        return self.transform(batch) if "image" in batch else batch
+        if "image" in batch:
+            return self.transform(batch)
+        if self.unlabelled_corruption is None or UNLABELLED not in batch:
+            return batch
+        unlabelled = batch[UNLABELLED]
+        return batch | {UNLABELLED: unlabelled | {"image": self._spoiled(unlabelled["image"], unlabelled["index"])}}
+
+    def _spoiled(self, pixels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        """Corrupt stored images (B, 1, S, S) of study-table rows (B,); those that are not chosen stay to the last bit."""
+        assert self.unlabelled_corruption is not None
+        draw = Draw(self.selection["split_seed"], 0, index)
+        changed = self.unlabelled_corruption(to_float(pixels), draw)
+        return (changed * FULL_SCALE[pixels.dtype]).round().to(pixels.dtype)
+
+    def read_table(self) -> StudyTable:
+        """Read the study table and select what the config asks for; its notes tell of corrupted images."""
+        return self._noted(super().read_table())
+
+    def use_table(self, table: StudyTable) -> None:
+        """Take a table that was already read from this module's source."""
+        super().use_table(self._noted(table))
+
+    def _noted(self, table: StudyTable) -> StudyTable:
+        if self.unlabelled_corruption is None:
+            return table
+        note = f"unlabelled images corrupted: {self.unlabelled_corruption.told()} (seed {self.selection['split_seed']})"
+        return replace(table, notes=(*table.notes, note))

@@ -151,6 +151,12 @@ class RandomCorruption:
         self.p = probability(p, "RandomCorruption")
         self.corruptions, self.severities = tuple(corruptions), tuple(severities)
 
+    def told(self) -> str:
+        """What is done, for notes."""
+        return (
+            f"a share of {self.p:g} by {', '.join(self.corruptions)} at severity {', '.join(map(str, self.severities))}"
+        )
+
     def chosen(self, draw: Draw) -> list[tuple[str, int] | None]:
         """What happens to each image of a draw: (corruption, severity), or None."""
         u = draw.uniform("choice", 3).tolist()
