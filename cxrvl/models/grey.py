@@ -46,9 +46,9 @@ class GreyInput(nn.Module):
         self.in_channels = in_channels
         for name, values, default in (("mean", mean, backbone.mean), ("std", std, backbone.std)):
             channels = self._per_channel(name, values if values is not None else default, values is None)
-            self.register_buffer(name, channels.view(1, -1, 1, 1), persistent=False)
-        if not bool((self.std > 0).all()):
-            raise ConfigError(f"{self.WHAT}: std={self.std.flatten().tolist()}; every value must be above 0")
+            if name == "std" and not min(channels) > 0:
+                raise ConfigError(f"{self.WHAT}: std={channels}; every value must be above 0")
+            self.register_buffer(name, torch.tensor(channels).view(1, -1, 1, 1), persistent=False)
 
     def normalised(self, images: Tensor) -> Tensor:
         """Return what the backbone takes, (B, in_channels, H, W), of images (B, 1, H, W) in [0, 1].
@@ -66,11 +66,11 @@ class GreyInput(nn.Module):
             normalised = normalised.to(self.std.dtype)
         return normalised
 
-    def _per_channel(self, name: str, values: Sequence[float], may_average: bool) -> Tensor:
+    def _per_channel(self, name: str, values: Sequence[float], may_average: bool) -> list[float]:
         """Return one value per channel, averaging RGB defaults for a single channel."""
-        tensor = torch.tensor(tuple(values), dtype=torch.float32)
+        channels = [float(value) for value in values]
         if may_average and self.in_channels == 1:
-            return tensor.mean().view(1)
-        if tensor.numel() != self.in_channels:
-            raise ConfigError(f"{self.WHAT}: {name} has {tensor.numel()} values for {self.in_channels} input channels")
-        return tensor
+            return [torch.tensor(channels, dtype=torch.float32, device="cpu").mean().item()]
+        if len(channels) != self.in_channels:
+            raise ConfigError(f"{self.WHAT}: {name} has {len(channels)} values for {self.in_channels} input channels")
+        return channels

@@ -1,6 +1,6 @@
 """How does a vision transformer turn an image of any size into its CLS embedding?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import timm
@@ -28,7 +28,8 @@ class Vit(nn.Module):
     bicubic without antialias, by the scale (n + 0.1) / grid, which moves the sampling points a little.
     weights: None; "timm" for timm's published weights of that name (needs its hub); or a local .safetensors or .pth file
     of timm, DINO or DINOv2, to the last key.
-    arguments: of timm's class, such as embed_dim, depth and num_heads.
+    embed_dim, depth, num_heads, mlp_ratio: None takes the name's own; options: further arguments of timm's class, such as
+    reg_tokens.
     Images (B, in_channels, H, W), both sides multiples of the patch, become (B, num_features). mean and std are 0 and 1:
     the paper feeds images in [0, 1] as they are; weights of other origin may want ImageNet's, which the config says.
     Raises ConfigError or WeightsError.
@@ -46,15 +47,21 @@ class Vit(nn.Module):
         in_channels: int = 3,
         weights: str | None = None,
         positions: Positions = "interpolated",
-        **arguments: Any,
+        embed_dim: int | None = None,
+        depth: int | None = None,
+        num_heads: int | None = None,
+        mlp_ratio: float | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if positions not in _RULES:
             raise ConfigError(f"Vit: positions={positions!r} is unknown; expected one of {', '.join(_RULES)}")
-        if image_size is not None:
-            arguments["img_size"] = image_size if isinstance(image_size, int) else tuple(image_size)
-        if patch_size is not None:
-            arguments["patch_size"] = patch_size
+        size = tuple(image_size) if isinstance(image_size, Sequence) else image_size
+        chosen = {
+            "img_size": size, "patch_size": patch_size, "embed_dim": embed_dim, "depth": depth, "num_heads": num_heads,
+            "mlp_ratio": mlp_ratio,
+        }  # fmt: skip
+        arguments = {key: value for key, value in chosen.items() if value is not None} | dict(options or {})
         self.name, self.in_channels, self.positions_rule = name, in_channels, positions
         self.network = _build(name, in_chans=in_channels, drop_path_rate=drop_path, **arguments)
         self.num_features = int(self.network.num_features)
