@@ -266,6 +266,16 @@ class SelfTraining(Task):
             self.watch.see(seen.pseudo_labels, part["withheld"])
         return seen
 
+    def drawn_views(self, batch: Batch, count: int, step: int) -> tuple[Batch, dict[str, Tensor]]:
+        """Return one stream of a batch and all views of its first `count` images at an optimiser step, for pictures.
+
+        Drawing again what a step drew is no cost to the training's randomness: views are a function of the place alone.
+        """
+        part = batch[UNLABELLED] if UNLABELLED in batch else batch[LABELLED]
+        draw = Draw(self.seed, step, part["index"][:count])
+        names = list(self.views.names)
+        return part, dict(zip(names, self.views(part["image"][:count], draw, names), strict=True))
+
     def _ramp(self) -> float:
         """Return a(e)."""
         return 1.0 if self.ramp is None else self.ramp * (self.current_epoch + 1) / (self.trainer.max_epochs or 1)
