@@ -44,20 +44,21 @@ def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float, buff
             the parameters alone, which is the same for a network without running statistics.
 
     Raises:
-        ConfigError: a momentum outside its range.
+        ConfigError: a momentum outside its range, or another network.
     """
     if not 0 <= momentum <= 1:
         raise ConfigError(f"teacher momentum is {momentum}; expected 0 to 1")
-    theirs: list[Tensor] = list(teacher.parameters())
-    mine: list[Tensor] = list(student.parameters())
-    if buffers:
-        for followed, value in zip(teacher.buffers(), student.buffers(), strict=True):
-            if followed.is_floating_point():
-                theirs.append(followed)
-                mine.append(value)
-            else:
-                followed.copy_(value)
-    if len(theirs) != len(mine):
-        raise ConfigError(f"the teacher has {len(theirs)} weights, the student {len(mine)}; make it by make_teacher")
+    theirs, mine = list(teacher.parameters()), list(student.parameters())
+    counted = (list(teacher.buffers()), list(student.buffers())) if buffers else ([], [])
+    if len(theirs) != len(mine) or len(counted[0]) != len(counted[1]):
+        raise ConfigError(
+            f"the teacher has {len(theirs)} weights, the student {len(mine)}; expected the same network: make_teacher makes it"
+        )
+    averaged: list[tuple[Tensor, Tensor]] = list(zip(theirs, mine, strict=True))
+    for followed, value in zip(*counted, strict=True):
+        if followed.is_floating_point():
+            averaged.append((followed, value))
+        else:
+            followed.copy_(value)
     average: Any = get_ema_multi_avg_fn(momentum)
-    average(theirs, mine, 0)
+    average([followed for followed, _ in averaged], [value for _, value in averaged], 0)

@@ -97,7 +97,6 @@ class SelfTrainingDataModule(ImageDataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.unlabelled_corruption = unlabelled_corruption
         if (ratio is None) == (correction_every is None):
             raise ConfigError(
                 f"data.ratio={ratio} with data.correction_every={correction_every}: labelled and unlabelled images either "
@@ -108,6 +107,7 @@ class SelfTrainingDataModule(ImageDataModule):
                 f"data.labels_of_folds={labels_of_folds} reveals labels, which is for training on labels alone; "
                 f"set data.generation=0, it is {generation}"
             )
+        self.unlabelled_corruption = unlabelled_corruption
         self.labelled_batch_size, self.ratio, self.generation = labelled_batch_size, ratio, generation
         self.correction_every, self.reshuffle_corrections = correction_every, reshuffle_corrections
         self.labels_of_folds = labels_of_folds
