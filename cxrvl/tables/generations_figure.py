@@ -53,7 +53,7 @@ def generations_figure(rows: Mapping[str, Looked], path: Path, *, title: str, sy
     first = next(iter(examples.values()))
     step, top = _CELL + 0.26, 0.86
     places = [0.32 + column * (_CELL + _GAP) for column in range(len(rows) + 1)]
-    sheet = Sheet(max(places[-1] + _CELL + 0.1, 6.4), top + len(first) * step + 0.44)
+    sheet = Sheet(max(places[-1] + _CELL + 0.1, 6.4), top + len(first) * step + 0.6)
     sheet.text(0.1, 0.12, title, size=11, weight="bold")
     for place, head in zip(places, ("Image and box", *rows), strict=True):
         sheet.text(place + _CELL / 2, 0.62, head, size=8, align="center")
@@ -77,7 +77,7 @@ def heads_figure(rows: Mapping[str, Looked], path: Path, *, title: str, syntheti
     heads = max(len(example.maps[SIDE]) for example in examples.values())
     step, top = _CELL + 0.26, 0.56
     width = 1.5 + heads * (_CELL + _GAP) + 0.1
-    sheet = Sheet(max(width, 6.4), top + len(examples) * step + 0.44)
+    sheet = Sheet(max(width, 6.4), top + len(examples) * step + 0.6)
     chance = share(next(iter(examples.values())).chance)
     finding = next(iter(examples.values())).title
     sheet.text(0.1, 0.12, f"{title}: every head on one image ({finding}, chance {chance})", size=11, weight="bold")
@@ -110,5 +110,5 @@ def _together(rows: Mapping[str, Looked]) -> dict[str, list[Example]]:
 
 
 def _notes(sheet: Sheet, about: str, synthetic: bool) -> None:
-    for number, words in enumerate((about, " ".join(filter(None, (SCALE, SYNTHETIC if synthetic else ""))))):
-        sheet.text(0.1, sheet.height - 0.36 + 0.16 * number, words, size=7, colour=GREY)
+    for number, words in enumerate((about, SCALE, SYNTHETIC if synthetic else "")):
+        sheet.text(0.1, sheet.height - 0.52 + 0.16 * number, words, size=7, colour=GREY)

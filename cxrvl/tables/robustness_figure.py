@@ -82,7 +82,7 @@ def robustness_figure(
     handles, names = figure.axes[0].get_legend_handles_labels()
     figure.legend(
         handles, names, loc="lower left", bbox_to_anchor=(0.02, 0.3 / height), ncols=min(len(names), 4), fontsize=8,
-        frameon=False, labelcolor=INK,
+        frameon=False, labelcolor=INK, handlelength=3,
     )  # fmt: skip
     figure.suptitle(title, x=0.02, ha="left", fontsize=11, fontweight="bold", color=INK)
     told = " ".join(filter(None, ("Mean over seeds, band ± 1 sd.", SYNTHETIC if synthetic else "")))

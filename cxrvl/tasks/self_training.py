@@ -273,6 +273,15 @@ class SelfTraining(Task):
         draw = Draw(self.seed, self.trainer.global_step, part["index"])
         return dict(zip(views.names, views(part["image"], draw), strict=True))
 
+    def drawn_views(self, batch: Batch, count: int, step: int) -> tuple[Batch, dict[str, Tensor]]:
+        """Return one stream of a batch and all views of its first `count` images at an optimiser step, for pictures.
+
+        Drawing again what a step drew is no cost to the training's randomness: views are a function of the place alone.
+        """
+        part = batch[UNLABELLED] if UNLABELLED in batch else batch[LABELLED]
+        draw = Draw(self.seed, step, part["index"][:count])
+        return part, dict(zip(self.views.names, self.views(part["image"][:count], draw), strict=True))
+
     def _ramp(self) -> float:
         """Return a(e)."""
         return 1.0 if self.ramp is None else self.ramp * (self.current_epoch + 1) / (self.trainer.max_epochs or 1)
