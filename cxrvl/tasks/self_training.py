@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -23,6 +24,7 @@ from cxrvl.tasks.base import Batch, StepOutput, Task, device_count
 from cxrvl.tasks.classification import mean_auroc
 from cxrvl.tasks.gradients import clip_each
 from cxrvl.tasks.inspection import stop_if_not_finite
+from cxrvl.tasks.optimizer_memory import OptimizerMemory
 from cxrvl.tasks.released import ReleasedSchedule
 from cxrvl.tasks.self_training_parts import Roles, Seen, StudentAndTeacher, Views, check_losses, single
 from cxrvl.tasks.teaching import Momentum, Teaching, checksum
@@ -64,6 +66,8 @@ class SelfTraining(Task):
         clip_each: largest gradient norm of each parameter by itself, as released; None = trainer.gradient_clip_val.
         freeze_prototypes: epochs in which the last layer of the feature head does not learn.
         decay_tokens: decay class token and position table of a transformer too, as released.
+        keep_optimizer: offer the moments of Adam as the part `optimizer`, which the next generation may start from; False,
+            as released: every generation begins without.
         options: of `Task`.
 
     Raises:
@@ -92,6 +96,7 @@ class SelfTraining(Task):
         clip_each: float | None = None,
         freeze_prototypes: int = 0,
         decay_tokens: bool = False,
+        keep_optimizer: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(model, optimizer, **options)
@@ -107,6 +112,7 @@ class SelfTraining(Task):
         if model.feature_head is not None and not dino_weight:
             model.feature_head.requires_grad_(False)  # no loss reaches it
         self.teacher: SelfTrainingNetwork = make_teacher(model)  # type: ignore[assignment]
+        self.optimizer_memory = OptimizerMemory(model) if keep_optimizer else None
         self.teaching = Teaching(teacher_momentum, teacher_buffers)
         self.clock, self.clock_steps = UNLABELLED, 0
         self.collapse = CollapseWatch(dino.prototypes) if dino is not None and dino_weight else None
@@ -120,15 +126,15 @@ class SelfTraining(Task):
 
     @classmethod
     def parts(cls) -> dict[str, str]:
-        """Return the parts: student and teacher, whole and in pieces, and the centre of the DINO loss.
+        """Return the parts: student and teacher, whole and in pieces, the centre of the DINO loss, the optimiser's moments.
 
         Handing a generation over to the next is a map of them: `each` is {student: student, teacher: teacher}, `teacher`
         {student: teacher, teacher: teacher}, `student` {student: student, teacher: student}; {centre: centre} keeps the
-        centre, which starts at 0 otherwise.
+        centre, which starts at 0 otherwise, and {optimizer: optimizer} the moments, where both have `keep_optimizer`.
         """
         pieces = ("encoder", "class_head", "feature_head")
         return {
-            "student": "model.", "teacher": "teacher.", "centre": "dino.centre",
+            "student": "model.", "teacher": "teacher.", "centre": "dino.centre", "optimizer": "optimizer_memory.",
             **{name: f"model.{name}." for name in pieces},
             **{f"teacher_{name}": f"teacher.{name}." for name in pieces},
         }  # fmt: skip
@@ -357,6 +363,23 @@ class SelfTraining(Task):
         own = {"teacher_momentum": self.teaching.last, "teacher_retention": self.teaching.kept}
         self._shown |= {name: torch.tensor(value) for name, value in own.items()}
 
+    def configure_optimizers(self) -> Any:
+        """Build optimiser and schedule, the optimiser with the moments that were handed over."""
+        configured = super().configure_optimizers()
+        if self.optimizer_memory is not None:
+            optimizer = configured["optimizer"] if isinstance(configured, dict) else configured
+            self.optimizer_memory.give(optimizer, self.model)
+        return configured
+
+    def on_validation_start(self) -> None:
+        """Remember the moments: the best weights are written after a validation."""
+        self._remember_moments()
+
+    def _remember_moments(self) -> None:
+        if self.optimizer_memory is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            optimizer: Any = self.optimizers(use_pl_optimizer=False)
+            self.optimizer_memory.take(optimizer, self.model)
+
     def on_train_epoch_end(self) -> None:
         """Log how good the epoch's pseudo-labels were, where the labels are known."""
         counts = self.watch.counts
@@ -365,6 +388,7 @@ class SelfTraining(Task):
                 counts = counts.clone()
                 torch.distributed.all_reduce(counts)
             self.log_dict({f"train/{name}": value for name, value in self.watch.scores(counts).items()})
+        self._remember_moments()
         super().on_train_epoch_end()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

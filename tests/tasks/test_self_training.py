@@ -248,3 +248,40 @@ def test_the_teacher_stays_in_evaluation_mode(folder):
 
     fit(config_of(folder, "trainer.max_epochs=2"), folder, Modes())
     assert modes == {(True, False)}
+
+
+def test_moments_are_handed_over_where_the_settings_say_so(folder):
+    config = config_of(folder, "task.keep_optimizer=true", "trainer.max_epochs=1")
+    first, _, trainer = fit(config, folder)
+    moved = trainer.optimizers[0].state
+    names = {name: p for name, p in first.model.named_parameters() if p.requires_grad and p in moved}
+    state = first.state_dict()
+    assert "class_head.mlp.0.weight" in names
+    for name, parameter in names.items():
+        torch.testing.assert_close(state[f"optimizer_memory.exp_avg.{name}"], moved[parameter]["exp_avg"])
+    second = build_task(config)
+    parts = {**HAND_OVER["each"], "optimizer": "optimizer"}
+    take(second, second.parts(), Weights("first", state, first.parts()), parts)
+    started = {}
+
+    class Start(pl.Callback):
+        def on_train_start(self, trainer, task):
+            for name, parameter in task.model.named_parameters():
+                if parameter in trainer.optimizers[0].state:
+                    kept = trainer.optimizers[0].state[parameter]
+                    started[name] = (float(kept["step"]), kept["exp_avg_sq"].clone())
+
+    fit(config, folder, Start(), task=second)
+    assert started.keys() == names.keys()
+    for name, (step, squares) in started.items():
+        assert step == float(moved[names[name]]["step"])
+        torch.testing.assert_close(squares, moved[names[name]]["exp_avg_sq"])
+    plain = build_task(config_of(folder))
+    assert not any(name.startswith("optimizer_memory") for name in plain.state_dict())
+    with pytest.raises(WeightsError, match=r"has no tensor under 'optimizer_memory\.'"):
+        take(second, second.parts(), Weights("plain", plain.state_dict(), plain.parts()), parts)
+    with pytest.raises(ConfigError, match="moments of Adam and AdamW, not of SGD"):
+        fit(
+            config_of(folder, "task.keep_optimizer=true", "task.optimizer={_target_:torch.optim.SGD,_partial_:true}"),
+            folder,
+        )
