@@ -10,10 +10,10 @@ from cxrvl.errors import ConfigError
 
 
 class PseudoLabelTerm(NamedTuple):
-    """loss: scalar mean over the entries that count; count: how many those are, scalar; without any, both are 0."""
+    """loss: scalar mean over the entries that count; terms: how many those are, scalar; without any, both are 0."""
 
     loss: Tensor
-    count: Tensor
+    terms: Tensor
 
 
 class PseudoLabelLoss(nn.Module):

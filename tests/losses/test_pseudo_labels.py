@@ -41,7 +41,7 @@ def test_unsure_entries_do_not_count():
     entries = [(0.3, 1.0), (1.0, 0.0), (0.4, 1.0)]
     expected = sum(binary_cross_entropy_with_logits(torch.tensor(s), torch.tensor(t)) for s, t in entries) / 3
     torch.testing.assert_close(loss, expected)
-    assert HardPseudoLabels()(STUDENT, SURE).count == 6
+    assert HardPseudoLabels()(STUDENT, SURE).terms == 6
 
 
 @pytest.mark.parametrize("loss", ALL, ids=lambda loss: type(loss).__name__)
@@ -53,7 +53,7 @@ def test_gradients_reach_the_student_alone_and_only_where_entries_count(loss):
     assert teacher.grad is None
     _, sure = loss.targets(SURE)
     assert ((student.grad != 0) == (sure & known)).all()
-    assert term.count == (sure & known).sum() > 0
+    assert term.terms == (sure & known).sum() > 0
 
 
 @pytest.mark.parametrize("loss", ALL, ids=lambda loss: type(loss).__name__)
@@ -62,7 +62,7 @@ def test_without_an_entry_the_loss_is_zero_and_so_is_its_gradient(loss):
     term = loss(student, SURE, torch.zeros(3, 2, dtype=torch.bool))
     term.loss.backward()
     assert term.loss == 0
-    assert term.count == 0
+    assert term.terms == 0
     assert not student.grad.any()
 
 
