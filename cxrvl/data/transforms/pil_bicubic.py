@@ -15,8 +15,9 @@ def bicubic_crops(images: Tensor, matrix: Tensor, size: tuple[int, int]) -> Tens
 
     images: (B, 1, H, W) uint8, or float32 in [0, 1]; matrix: (n, 3, 3) float64 of crops with edges on pixels, mirrored
     or not, where n is B or a multiple: crop i is of image i % B; size: height and width of the output (n, 1, *size).
-    Bytes are rounded and clipped after each axis as PIL rounds them (equal to it within one grey level); floats are not
-    rounded, and clipped once, at the end.
+    Bytes are rounded and clipped after each axis, rows first, as PIL does (equal to it within one grey level; newer
+    Pillows take columns first where that is less work, which shows where white meets black pixel by pixel). Floats are
+    not rounded, and clipped once, at the end.
     """
     height, width = images.shape[-2:]
     x, y = (matrix[:, 0, 2] * width).round(), (matrix[:, 1, 2] * height).round()

@@ -45,7 +45,8 @@ class RandomAutocontrast(ToneCurve):
         there = counts > 0
         low = there.to(torch.int8).argmax(dim=1, keepdim=True).to(torch.float64)
         high = LEVELS - 1 - there.flip(1).to(torch.int8).argmax(dim=1, keepdim=True).to(torch.float64)
-        scale = (LEVELS - 1) / (high - low)
+        # Not 255 / tensor: PyTorch takes that as 255 times the reciprocal, which is rounded twice.
+        scale = torch.full_like(low, LEVELS - 1) / (high - low)
         stretched = (level * scale - low * scale).clamp(0, LEVELS - 1)
         return torch.where(high > low, stretched, level).to(torch.int64)
 
