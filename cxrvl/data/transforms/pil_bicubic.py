@@ -41,23 +41,26 @@ def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _bytes(images: Tensor, boxes: list[list[int]], size: tuple[int, int]) -> Tensor:
-    """The same for bytes (B, H, W) in a third of the time: four neighbours along the other axis pose as channels.
+    """The same for bytes (B, H, W) in half the time: four neighbours along the other axis pose as channels.
 
     An axis is resized the same way at each place of the other one. Resizing rows first, as PIL, needs the images'
     columns one after the other; they are turned once for all crops, and each crop is turned back in between.
     """
-    n, wide, high = len(images), images.shape[2], images.shape[1]
-    turned = torch.stack([image.t().contiguous() for image in images])
-    turned = turned.view(n, wide, high // CHANNELS, CHANNELS).permute(0, 3, 1, 2)
+    n, high, wide = images.shape
+    turned = images.new_empty(n, wide, high)
+    for image, transposed in zip(images, turned, strict=True):
+        transposed.copy_(image.t())
     done = []
     for i, (x0, y0, x1, y1) in enumerate(boxes):
-        first, last = y0 // CHANNELS, -(-y1 // CHANNELS)
-        piece = turned[i % n : i % n + 1, :, x0:x1, first:last]
-        piece = _resize(piece, (size[1], last - first))
-        columns = piece.permute(0, 2, 3, 1).reshape(size[1], -1)[:, y0 - first * CHANNELS : y1 - first * CHANNELS]
-        rows = columns.t().contiguous().view(1, y1 - y0, size[1] // CHANNELS, CHANNELS)
-        done.append(_resize(rows.permute(0, 3, 1, 2), (size[0], size[1] // CHANNELS)).permute(0, 2, 3, 1))
-    return torch.cat(done).view(len(boxes), 1, *size)
+        # Whole groups of rows, as (1, CHANNELS, x, groups); what they hold too much is dropped with the turn back.
+        first, groups = y0 // CHANNELS, -(-y1 // CHANNELS) - y0 // CHANNELS
+        start = ((i % n) * wide + x0) * high + first * CHANNELS
+        piece = turned.as_strided((1, CHANNELS, x1 - x0, groups), (n * wide * high, 1, high, CHANNELS), start)
+        piece = _resize(piece, (size[1], groups)).contiguous(memory_format=torch.channels_last)
+        rows = piece.as_strided((y1 - y0, size[1]), (1, groups * CHANNELS), y0 - first * CHANNELS).contiguous()
+        rows = rows.as_strided((1, CHANNELS, y1 - y0, size[1] // CHANNELS), (rows.numel(), 1, size[1], CHANNELS))
+        done.append(_resize(rows, (size[0], size[1] // CHANNELS)))
+    return torch.cat(done).permute(0, 2, 3, 1).reshape(len(boxes), 1, *size)
 
 
 def _products(

@@ -60,15 +60,14 @@ class RandomGaussianBlur:
                 f"expected more than {2 * self.reach} pixels"
             )
         weights = self.weights(radius[rows]).to(images.dtype)
-        down = _bands(weights, height)
-        across = down if height == width else _bands(weights, width)
         some = chunk(len(rows), (height, width), images.device)
-        for start in range(0, len(rows), some):
-            part = slice(start, start + some)
-            mine = images.index_select(0, rows[part])[:, 0]
-            mine = torch.cat([torch.bmm(band[part], mine[:, pixels]) for pixels, band in down], dim=1)
-            mine = torch.cat([torch.bmm(mine[:, :, pixels], band[part].mT) for pixels, band in across], dim=2)
-            images.index_copy_(0, rows[part], mine.clamp_(0.0, 1.0)[:, None])
+        down = [(pixels, band.split(some)) for pixels, band in _bands(weights, height)]
+        across = [(pixels, band.split(some)) for pixels, band in _bands(weights, width)]
+        for i, part in enumerate(rows.split(some)):
+            mine = images.index_select(0, part)[:, 0]
+            mine = torch.cat([torch.bmm(bands[i], mine[:, pixels]) for pixels, bands in down], dim=1)
+            mine = torch.cat([torch.bmm(mine[:, :, pixels], bands[i].mT) for pixels, bands in across], dim=2)
+            images.index_copy_(0, part, mine.clamp_(0.0, 1.0)[:, None])
         return images
 
     def weights(self, radius: Tensor) -> Tensor:
