@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cxrvl.data.transforms.pil_resample import bicubic_crops, nearest
+from cxrvl.data.transforms.pil_bicubic import bicubic_crops
+from cxrvl.data.transforms.pil_nearest import nearest
 
 Sampling = Literal["bilinear", "bicubic", "nearest"]
 # A crop edge this near to a pixel edge (in pixels) lies on it: compositions are in float64.
@@ -29,9 +30,10 @@ def resample(images: Tensor, matrix: Tensor, size: tuple[int, int], sampling: Sa
     """Show each image through its matrix.
 
     images: (B, 1, H, W) float32, for "bicubic" and "nearest" uint8 too; matrix: (B, 3, 3) float64, output to input
-    coordinates in shares of the sides; size: height and width of the output. Points outside the image are 0 (air). Crops on pixel edges inside the image,
-    mirrored or not, are cut out and resized as `resize` does; all others go through one bilinear sampling, after
-    shrinking where they shrink by more than `SHRINK`. Each image's pixels depend on that image's matrix alone.
+    coordinates in shares of the sides; size: height and width of the output. Points outside the image are 0 (air).
+    Crops on pixel edges inside the image, mirrored or not, are cut out and resized as `resize` does; all others go
+    through one bilinear sampling, after shrinking where they shrink by more than `SHRINK`. Each image's pixels depend
+    on that image's matrix alone.
     sampling: that is "bilinear"; "bicubic" (crops on pixel edges alone) and "nearest" take pixels as PIL does.
     """
     if sampling == "bicubic":

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cxrvl.data.random import Draw
 from cxrvl.data.transforms.geometry import needed, probability
+from cxrvl.data.transforms.pil_nearest import chunk
 
 LEVELS = 256
 
@@ -44,7 +45,8 @@ class RandomAutocontrast(ToneCurve):
         there = counts > 0
         low = there.to(torch.int8).argmax(dim=1, keepdim=True).to(torch.float64)
         high = LEVELS - 1 - there.flip(1).to(torch.int8).argmax(dim=1, keepdim=True).to(torch.float64)
-        scale = (LEVELS - 1) / (high - low)
+        # Not 255 / tensor: PyTorch takes that as 255 times the reciprocal, which is rounded twice.
+        scale = torch.full_like(low, LEVELS - 1) / (high - low)
         stretched = (level * scale - low * scale).clamp(0, LEVELS - 1)
         return torch.where(high > low, stretched, level).to(torch.int64)
 
@@ -64,22 +66,51 @@ class RandomEqualize(ToneCurve):
 def apply_curves(images: Tensor, steps: Sequence[tuple[ToneCurve, Draw]]) -> Tensor:
     """Apply curves one after the other to (B, 1, H, W) uint8, or float32 in [0, 1]; float32 in [0, 1]."""
     chosen = [step.chosen(draw) for step, draw in steps]
-    rows = torch.nonzero(torch.stack(chosen).any(dim=0))[:, 0]
-    out = images.to(torch.float32).div_(LEVELS - 1) if images.dtype == torch.uint8 else images
-    if not len(rows):
-        return out
-    some = images[rows]
-    if some.dtype != torch.uint8:
-        some = some.mul(LEVELS - 1).add_(0.5).to(torch.uint8)
-    place = _places(some)
-    counts = torch.bincount(place, minlength=len(rows) * LEVELS).view(-1, LEVELS)
-    total = torch.arange(LEVELS, device=images.device).repeat(len(rows), 1)
-    for (step, _), changed in zip(steps, chosen, strict=True):
-        curve = torch.where(changed[rows, None], step.curves(counts), torch.arange(LEVELS, device=images.device))
-        counts = torch.zeros_like(counts).scatter_add_(1, curve, counts)
+    changed = torch.nonzero(torch.stack(chosen).any(dim=0))[:, 0]
+    if images.dtype == torch.uint8:
+        return _look_up(images, _composed(images, steps, chosen, changed))
+    if not len(changed):
+        return images
+    some = images.index_select(0, changed).mul_(LEVELS - 1).add_(0.5).to(torch.uint8)
+    every = torch.arange(len(changed), device=images.device)
+    curves = _composed(some, steps, [which[changed] for which in chosen], every)
+    return images.index_copy(0, changed, _look_up(some, curves))
+
+
+def _composed(
+    images: Tensor, steps: Sequence[tuple[ToneCurve, Draw]], chosen: Sequence[Tensor], changed: Tensor
+) -> Tensor:
+    """The curve (B, 256) int64 of each of these bytes; `changed` (n,) are the rows that any step has `chosen`."""
+    level = torch.arange(LEVELS, device=images.device)
+    curves = level.repeat(len(images), 1)
+    if not len(changed):
+        return curves
+    counts = _counts(images, changed)
+    total = curves[changed]
+    for (step, _), which in zip(steps, chosen, strict=True):
+        curve = torch.where(which[changed, None], step.curves(counts), level)
         total = curve.gather(1, total)
-    values = total.to(torch.float32).div_(LEVELS - 1).view(-1)
-    return out.index_copy(0, rows, values.index_select(0, place).view(some.shape))
+        # The image itself need not be counted again: its levels go where the curve sends them.
+        counts = torch.zeros_like(counts).scatter_add_(1, curve, counts)
+    return curves.index_copy_(0, changed, total)
+
+
+def _counts(images: Tensor, rows: Tensor) -> Tensor:
+    """Histograms (n, 256) int64 of some of the bytes, rows (n,)."""
+    parts = rows.split(chunk(len(rows), images.shape[-2:], images.device))
+    counts = [torch.bincount(_places(images.index_select(0, part)), minlength=len(part) * LEVELS) for part in parts]
+    return torch.cat(counts).view(-1, LEVELS)
+
+
+def _look_up(images: Tensor, curves: Tensor) -> Tensor:
+    """Bytes through their curves (B, 256), to float32 in [0, 1]."""
+    values = curves.to(torch.float32).div_(LEVELS - 1)
+    out = torch.empty(images.shape, dtype=torch.float32, device=images.device)
+    some = chunk(len(images), images.shape[-2:], images.device)
+    for i in range(0, len(images), some):
+        part = slice(i, i + some)
+        torch.index_select(values[part].view(-1), 0, _places(images[part]), out=out[part].view(-1))
+    return out
 
 
 def _places(images: Tensor) -> Tensor:

@@ -93,8 +93,7 @@ class ViewSet:
         views: list[Tensor] = []
         for name, view in self.groups.items():
             if view.count:
-                copies = images.repeat(view.count, 1, 1, 1) if view.count > 1 else images
-                drawn = view.pipeline(copies, draw.scope(f"view.{name}").copies(view.count))
+                drawn = view.pipeline(images, draw.scope(f"view.{name}").copies(view.count), view.count)
                 views += drawn.split(len(images))
         return views
 
