@@ -35,8 +35,8 @@ LAYOUTS = {
         {
             "student": "student.",
             "teacher": "teacher.",
-            "encoder": "student.encoder.",
-            "teacher_encoder": "teacher.encoder.",
+            "encoder": "student.encoder.backbone.",
+            "teacher_encoder": "teacher.encoder.backbone.",
             "class_head": "student.class_head.",
             "feature_head": "student.feature_head.",
             "centre": "centre.",

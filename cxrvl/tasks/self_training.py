@@ -111,6 +111,7 @@ class SelfTraining(Task):
         self.clock, self.clock_steps = UNLABELLED, 0
         self.collapse = CollapseWatch(dino.prototypes) if dino is not None and dino_weight else None
         self.watch = PseudoLabelWatch()
+        self._view_sets: dict[frozenset[str], Views] = {}
         self._initial = checksum(model), checksum(self.teacher)
         self._continued = self._ticks = False
         self._terms: dict[str, Tensor] = {}
@@ -240,10 +241,7 @@ class SelfTraining(Task):
         """
         roles, every = self.roles, self.views.names
         wanted = set(every if dino else ()) | {roles.classes if classes else "", roles.pseudo_label if pseudo else ""}
-        names = [name for name in every if name in wanted]
-        # Counted in steps, not epochs: the labelled images come up several times in one.
-        draw = Draw(self.seed, self.trainer.global_step, part["index"])
-        views = dict(zip(names, self.views(part["image"], draw, names), strict=True))
+        views = self._drawn(part, frozenset(wanted & set(every)))
         shown = list(every) if dino else [roles.classes] if classes else []
         seen = Seen(len(part["index"]))
         student = None
@@ -266,6 +264,15 @@ class SelfTraining(Task):
             self.watch.see(seen.pseudo_labels, part["withheld"])
         return seen
 
+    def _drawn(self, part: Batch, wanted: frozenset[str]) -> dict[str, Tensor]:
+        """Return the wanted views, and others of their kind, by name."""
+        if wanted not in self._view_sets:
+            self._view_sets[wanted] = self.views.only(wanted)
+        views = self._view_sets[wanted]
+        # Counted in steps, not epochs: the labelled images come up several times in one.
+        draw = Draw(self.seed, self.trainer.global_step, part["index"])
+        return dict(zip(views.names, views(part["image"], draw), strict=True))
+
     def drawn_views(self, batch: Batch, count: int, step: int) -> tuple[Batch, dict[str, Tensor]]:
         """Return one stream of a batch and all views of its first `count` images at an optimiser step, for pictures.
 
@@ -273,8 +280,7 @@ class SelfTraining(Task):
         """
         part = batch[UNLABELLED] if UNLABELLED in batch else batch[LABELLED]
         draw = Draw(self.seed, step, part["index"][:count])
-        names = list(self.views.names)
-        return part, dict(zip(names, self.views(part["image"][:count], draw, names), strict=True))
+        return part, dict(zip(self.views.names, self.views(part["image"][:count], draw), strict=True))
 
     def _ramp(self) -> float:
         """Return a(e)."""

@@ -1,6 +1,6 @@
 """Which views serve for what in self-training, and which settings of it make sense?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -18,11 +18,15 @@ SOURCES = ("teacher", "student")
 
 
 class Views(Protocol):
-    """Draws views: `names` in stacking order; a call returns the named ones, each (B, 1, h, w) float32 in [0, 1]."""
+    """Draws views of stored images (B, 1, S, S): one (B, 1, h, w) float32 in [0, 1] for each of `names`."""
 
     names: list[str]
 
-    def __call__(self, images: Tensor, draw: Draw, names: Sequence[str] | None = None) -> list[Tensor]: ...
+    def only(self, names: Iterable[str]) -> "Views":
+        """Return a set of views that has the named ones."""
+        ...
+
+    def __call__(self, images: Tensor, draw: Draw) -> list[Tensor]: ...
 
 
 class StudentAndTeacher(NamedTuple):

@@ -126,7 +126,7 @@ class Learner(Task):
         return {
             "student": "model.",
             "teacher": "teacher.",
-            "encoder": "model.encoder.",
+            "encoder": "model.encoder.backbone.",
             "class_head": "model.class_head.",
             "centre": "dino.",
         }

@@ -1,7 +1,8 @@
 """Which views of an image does a self-training step compare? Named groups, each drawn from the stored batch at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from torch import Tensor
 
@@ -67,6 +68,16 @@ class ViewSet:
     def sizes(self, height: int, width: int) -> list[Size]:
         """Height and width of each view, in stacking order, for stored images of this size."""
         return [view.pipeline.size(height, width) for view in self.groups.values() for _ in range(view.count)]
+
+    def only(self, names: Iterable[str]) -> Self:
+        """Return the set of those groups alone that hold some named views, which are drawn as they are here."""
+        wanted = set(names)
+        kept = {
+            group: view
+            for group, view in self.groups.items()
+            if wanted & {group if view.count == 1 else f"{group}.{i}" for i in range(view.count)}
+        }
+        return type(self)(kept)
 
     def __call__(self, images: Tensor, draw: Draw) -> list[Tensor]:
         """Draw all views of a batch on its device.

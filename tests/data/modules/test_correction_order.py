@@ -135,9 +135,9 @@ def test_a_module_hands_out_one_stream_per_step_and_continues_in_a_later_epoch(m
 
 
 def test_a_ratio_and_a_period_exclude_each_other(module):
-    with pytest.raises(ConfigError, match="data.ratio=1.0 with data.correction_every=3"):
+    with pytest.raises(ConfigError, match=r"data\.ratio=1\.0 with data.correction_every=3"):
         module(ratio=1.0)
-    with pytest.raises(ConfigError, match="data.ratio=None with data.correction_every=None"):
+    with pytest.raises(ConfigError, match=r"data\.ratio=None with data.correction_every=None"):
         module(correction_every=None)
 
 
