@@ -54,12 +54,14 @@ def self_training(
     in_channels: int = 3,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    statistics: str = "largest",
 ) -> SelfTrainingNetwork:
     """Build a `SelfTrainingNetwork`.
 
     backbone: factory called with `in_channels`; class_head: factory called with (num_features, num_labels).
     feature_head: factory called with num_features; None or empty for a network without self-distillation.
+    statistics: see `SelfTrainingNetwork`.
     """
     encoder = ImageEncoder(backbone(in_channels=in_channels), in_channels, mean, std)
     features = feature_head(encoder.num_features) if callable(feature_head) else None
-    return SelfTrainingNetwork(encoder, class_head(encoder.num_features, num_labels), features)
+    return SelfTrainingNetwork(encoder, class_head(encoder.num_features, num_labels), features, statistics)

@@ -1,13 +1,17 @@
 """How does one network see many views of an image, and give DINO its features and the labels their logits?"""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from cxrvl.errors import ConfigError, DataError
 from cxrvl.models.image_encoder import ImageEncoder
+
+_STATISTICS = ("largest", "all")
 
 
 class SelfTrainingOutput(NamedTuple):
@@ -35,11 +39,23 @@ class SelfTrainingNetwork(nn.Module):
 
     Both heads stand on the same embedding. Raises ConfigError where features are asked for and there is no such head,
     DataError for views that do not belong together.
+
+    statistics: which views the running statistics of a CNN's BatchNorm follow: largest, those an evaluation shows; or
+    all, as released, where small crops of another scale make up most of them.
     """
 
-    def __init__(self, encoder: ImageEncoder, class_head: nn.Module, feature_head: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        encoder: ImageEncoder,
+        class_head: nn.Module,
+        feature_head: nn.Module | None = None,
+        statistics: str = "largest",
+    ) -> None:
         super().__init__()
+        if statistics not in _STATISTICS:
+            raise ConfigError(f"self-training network: statistics={statistics!r}; expected {' or '.join(_STATISTICS)}")
         self.encoder, self.class_head, self.feature_head = encoder, class_head, feature_head
+        self.statistics = statistics
 
     def forward(self, images: Tensor) -> SelfTrainingOutput:
         """Return the logits (B, L) of images (B, 1, H, W) in [0, 1], as an evaluation asks for them."""
@@ -72,10 +88,14 @@ class SelfTrainingNetwork(nn.Module):
         for index, view in enumerate(views):
             by_size.setdefault(view.shape[1:], []).append(index)
         count = len(views[0])
-        parts = [
-            self.encoder(torch.cat([views[i] for i in members]) if len(members) > 1 else views[members[0]])
-            for members in by_size.values()
-        ]
+        largest = max(size.numel() for size in by_size)
+        parts = []
+        for size, members in by_size.items():
+            kept = self.statistics == "largest" and size.numel() < largest
+            with _running_statistics_kept(self.encoder) if kept and self.training else nullcontext():
+                parts.append(
+                    self.encoder(torch.cat([views[i] for i in members]) if len(members) > 1 else views[members[0]])
+                )
         order = [index for members in by_size.values() for index in members]
         embeddings = torch.cat(parts) if len(parts) > 1 else parts[0]
         embeddings = embeddings.unflatten(0, (len(views), count))
@@ -89,6 +109,20 @@ class SelfTrainingNetwork(nn.Module):
             raise ConfigError("self-training network: features are asked for; give the model a feature_head")
         scores: Tensor = self.feature_head(_of_views(embeddings, chosen))
         return scores
+
+
+@contextmanager
+def _running_statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Normalise by the batch within, as ever in training, but leave the running statistics as they are."""
+    norms = [norm for norm in module.modules() if isinstance(norm, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 def _of_views(embeddings: Tensor, chosen: Sequence[int]) -> Tensor:

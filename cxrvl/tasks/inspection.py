@@ -29,8 +29,8 @@ def stop_if_not_finite(loss: Tensor, terms: dict[str, Tensor], batch: dict[str, 
     write_atomic(folder / FILE, lambda file: torch.save(content, file))
     bad = [name for name, value in values.items() if not bool(value.isfinite().all())]
     raise RunError(
-        f"the loss is {float(loss)} in {where} ({', '.join(bad) or 'only the sum'}); its batch was saved in {folder / FILE}. "
-        "Lower the learning rate, clip gradients, or use another trainer.precision; then remove the run, or let it "
+        f"the loss is {float(loss.detach())} in {where} ({', '.join(bad) or 'only the sum'}); its batch was saved in "
+        f"{folder / FILE}. Lower the learning rate, clip gradients, or use another trainer.precision; then remove the run, or let it "
         "continue from its resume point"
     )
 

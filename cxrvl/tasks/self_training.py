@@ -175,7 +175,7 @@ class SelfTraining(Task):
             seen.append(self._see(unlabelled, classes=bool(teach), dino=distil, pseudo=True))
             if teach:
                 losses.append(teach * self._ramp() * self._self_training(seen[-1]))
-        if labelled is not None:
+        if labelled is not None and (correct or (distil and self.dino_on_labelled)):
             seen.append(self._see(labelled, classes=bool(correct), dino=distil and self.dino_on_labelled, pseudo=False))
             if correct:
                 losses.append(correct * self._correction(labelled, seen[-1]))

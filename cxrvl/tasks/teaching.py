@@ -65,7 +65,8 @@ class Teaching:
     def follow(self, teacher: nn.Module, student: nn.Module, steps: int) -> None:
         """Move the teacher after a step of a generation of `steps`."""
         self.last = self.momentum(self.step, steps)
-        update_teacher(teacher, student, self.last, self.buffers)
+        if self.last < 1:
+            update_teacher(teacher, student, self.last, self.buffers)
         self.kept *= self.last
         self.step += 1
 

@@ -165,3 +165,19 @@ def test_the_older_weight_norm_s_keys_load():
     head.last_layer.load_state_dict(old.state_dict())
     x = torch.randn(3, 5)
     torch.testing.assert_close(head.last_layer(x), old(x))
+
+
+@pytest.mark.parametrize("statistics", ["largest", "all"])
+def test_running_statistics_follow_the_views_that_an_evaluation_shows(statistics):
+    model, alone = (network(CNN, statistics=kind).train() for kind in (statistics, "all"))
+    sizes = (32, 16, 32, 16)
+    views = some_views(sizes=sizes)
+    gradients = model.views(views, [0]).embeddings
+    alone.views([view for view in views if view.shape[-1] == max(sizes)], [0])
+    pairs = zip(model.encoder.named_buffers(), alone.encoder.named_buffers(), strict=True)
+    same = [torch.equal(one, other) for (name, one), (_, other) in pairs if "running" in name]
+    assert all(same) == (statistics == "largest")
+    assert gradients.requires_grad
+    assert {norm.momentum for norm in model.modules() if isinstance(norm, nn.BatchNorm2d)} == {0.1}
+    with pytest.raises(ConfigError, match="statistics='some'; expected largest or all"):
+        network(CNN, statistics="some")
