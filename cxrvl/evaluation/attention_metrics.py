@@ -48,11 +48,12 @@ class LabelAttention:
         self.mean = ClusterMean(per_image["in_box"].to_numpy(), who, count)
         self.chance = ClusterMean(per_image["chance"].to_numpy(), who, count)
         self.gain = ClusterMean((per_image["in_box"] - per_image["chance"]).to_numpy(), who, count)
+        by_head = {head: mine[mine["head"] == head] for head in self.heads}
         self.per_head = {
             head: ClusterMean(part["in_box"].to_numpy(), part["who"].to_numpy(), count)
-            for head, part in mine.groupby("head")
+            for head, part in by_head.items()
         }
-        self.entropy = {head: float(part["entropy"].mean()) for head, part in mine.groupby("head")}
+        self.entropy = {head: float(part["entropy"].mean()) for head, part in by_head.items()}
 
 
 def attention_metrics(predictions: Predictions, options: AttentionOptions) -> dict[str, Any]:

@@ -118,7 +118,7 @@ class AttentionEvaluator:
         found: dict[str, list[tuple[float, float, float, float]]] = {}
         for label, *corners in table.frame["boxes"].iloc[row]:
             if label in table.labels:
-                found.setdefault(label, []).append(seen(tuple(corners), fov))  # type: ignore[arg-type]
+                found.setdefault(label, []).append(seen(tuple(corners), fov))
         return found
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 if TYPE_CHECKING:
     from torch import nn
 
-    from cxrvl.data.studies import StudyTable
+    from cxrvl.data.rows import LabelledRows
 
 Batch = Mapping[str, Any]
 
@@ -35,7 +35,7 @@ class Network:
 class Probing(Protocol):
     """An evaluator that asks more of the network than one output per image."""
 
-    def probe(self, batch: Batch, output: Any, network: Network, table: "StudyTable") -> pd.DataFrame:
+    def probe(self, batch: Batch, output: Any, network: Network, table: "LabelledRows") -> pd.DataFrame:
         """Return the rows of a batch; `batch` and `output` (the task's answer to it) lie on the network's device."""
         ...
 
@@ -44,6 +44,6 @@ class Probing(Protocol):
 class Selective(Protocol):
     """An evaluator that scores a part of its splits' images, such as those with boxes."""
 
-    def scored(self, table: "StudyTable") -> np.ndarray:
+    def scored(self, table: "LabelledRows") -> np.ndarray:
         """Return the study-table rows (n,) int64 that are scored; DataError if there is none."""
         ...

@@ -25,6 +25,7 @@ def cls_attention(encoder: ImageEncoder, images: Tensor) -> Tensor:
     Returns:
         (B, heads, h, w) float32, each map normalised to a sum of 1: what CLS gives itself and registers is left out.
     """
+    assert isinstance(encoder.backbone, Vit)  # as `transformer_of` says; another one has no attention
     height, width = (side // patch for side, patch in zip(images.shape[-2:], encoder.backbone.patch_size, strict=True))
     with torch.no_grad():
         attention = encoder.attention(images)[:, :, 0]

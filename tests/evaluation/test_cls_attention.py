@@ -15,6 +15,8 @@ from cxrvl.evaluation.probing import Network, Selective
 from cxrvl.models.cls_attention import cls_attention, transformer_of
 from cxrvl.models.image_encoder import ImageEncoder
 from cxrvl.models.vit import Vit
+from cxrvl.runs.evaluate import check_splits
+from cxrvl.runs.evaluations import Evaluation
 
 HEADS = 2
 
@@ -133,3 +135,13 @@ def test_without_boxes_a_transformer_or_such_a_network_it_is_refused(scored, mak
         scored(AttentionEvaluator(network="teacher"))
     with pytest.raises(ConfigError, match="score_split"):
         AttentionEvaluator(splits=["val"])
+
+
+def test_a_missing_box_is_said_before_anything_is_trained(make_table, tmp_path):
+    asked = Evaluation(
+        "attention", "0", tmp_path / "a", {"_target_": "cxrvl.evaluation.cls_attention.AttentionEvaluator"}
+    )
+    with pytest.raises(DataError, match="has a box of Effusion"):
+        check_splits(make_table(), [asked])
+    boxes = {row: [("Nodule", 0.1, 0.1, 0.4, 0.4)] for row in range(20)}
+    check_splits(make_table(boxes=boxes), [asked])

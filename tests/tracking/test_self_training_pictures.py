@@ -3,26 +3,35 @@
 import numpy as np
 import pytest
 import torch
-from picture_runs import config_of, trained
+from picture_runs import trained
 from PIL import Image, ImageColor
 
+from cxrvl.config.compose import compose_config, hydra_session, resolved
 from cxrvl.evaluation.attention import COLOURS
 from cxrvl.tracking.compositions import SHOWN
 from cxrvl.tracking.drawing import SIDE
 from cxrvl.tracking.pictures import kept
 
-VIT = ("model=distl_vit_micro", "data.source.images=120", "tracking.pictures_every=1")
+OVERRIDES = (
+    "data=phantom_self_training", "task=self_training", "model=distl_vit_micro", "evaluation=none",
+    "data.source.images=120", "data.store.size=32", "data.batch_size=8", "data.labelled_batch_size=4",
+    "data.label_fraction=0.3", "trainer.max_epochs=2", "trainer.accelerator=cpu", "tracking.pictures=3",
+)  # fmt: skip
+
+
+def made(folder, name, every):
+    """Train in a folder, with pictures at every so many validations."""
+    places = (f"paths.runs={folder}/runs", f"paths.stores={folder}/stores", f"paths.data={folder}")
+    with hydra_session():
+        config = resolved(compose_config([*OVERRIDES, *places, f"tracking.pictures_every={every}"]))
+    return trained(config, folder / name)
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """The same short self-training with pictures and without."""
     folder = tmp_path_factory.mktemp("runs")
-    overrides = ("experiment=null", "data=phantom_self_training", "task=self_training", *VIT)
-    overrides += ("data.labelled_batch_size=4", "data.label_fraction=0.3", "trainer.max_epochs=2")
-    with_pictures = trained(config_of(folder, *overrides), folder / "with")
-    without = trained(config_of(folder, *overrides, "tracking.pictures_every=null"), folder / "without")
-    return folder / "with", with_pictures, without
+    return folder / "with", made(folder, "with", 1), made(folder, "without", "null")
 
 
 def test_a_run_with_pictures_of_views_is_bit_for_bit_the_run_without(runs):

@@ -121,7 +121,7 @@ class Mixture:
         if name not in self.splits:
             return table
         split = self.splits[name]
-        return table.with_split(np.full(len(table), split, dtype=object), f"{name}: all {split}")  # type: ignore[attr-defined, no-any-return]
+        return table.with_split(np.full(len(table), split, dtype=object), f"{name}: all {split}")  # type: ignore[attr-defined]
 
     def _where(self, image_key: str) -> tuple[Source, str]:
         name, _, key = image_key.partition("/")

@@ -89,7 +89,8 @@ def _crop(images: Tensor, share: float, draw: Draw) -> Tensor:
     """Collimated too tightly, off centre: a part with this share of both sides fills the picture."""
     place = draw.uniform("place", 2).to(torch.float64) * (1 - share)
     x0, y0 = place.unbind(1)
-    return resample(images, box_matrix(x0, y0, x0 + share, y0 + share), tuple(images.shape[-2:]))
+    height, width = images.shape[-2:]
+    return resample(images, box_matrix(x0, y0, x0 + share, y0 + share), (height, width))
 
 
 CORRUPTIONS: Mapping[str, Corruption] = {
