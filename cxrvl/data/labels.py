@@ -56,6 +56,8 @@ VOCABULARY = (
     "Support Devices",
     "Tuberculosis",
     "COVID-19",
+    "Bacterial Pneumonia",
+    "Viral Pneumonia",
     NO_FINDING,
 )
 

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,20 +14,31 @@ FIRST, SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 SHIFTS = (30, 27, 31)
 
 
+class _Whole(NamedTuple):
+    """All keys of a batch, the ones of a part and their rows, and the numbers drawn for all so far."""
+
+    keys: Tensor
+    mine: Tensor
+    rows: slice
+    known: dict[tuple[str, int], Tensor]
+
+
 @dataclass(frozen=True, eq=False)
 class Draw:
     """Random numbers for one batch without a generator's state.
 
     seed, epoch: any integers; keys: (B,) int64, one per sample (its row of the study table), on the images' device;
-    prefix: what `scope` added. A sample's numbers are a pure function of (seed, epoch, its key, name, column): the
-    same in whatever batch, order, process or device it comes up, so that a continued run repeats an unbroken one.
-    The hash is splitmix64's finaliser (Steele, Lea and Flood, OOPSLA 2014), applied to each part in turn.
+    prefix: what `scope` added; whole: the batch that `parts` made this from. A sample's numbers are a pure function of
+    (seed, epoch, its key, name, column): the same in whatever batch, order, process or device it comes up, so that a
+    continued run repeats an unbroken one. The hash is splitmix64's finaliser (Steele, Lea and Flood, OOPSLA 2014),
+    applied to each of these in turn.
     """
 
     seed: int
     epoch: int
     keys: Tensor
     prefix: str = ""
+    whole: "_Whole | None" = None
 
     def scope(self, name: str) -> "Draw":
         """The same samples under another name: two steps of one kind draw different numbers."""
@@ -36,8 +48,28 @@ class Draw:
         """The draw of some samples only: rows is (n,) int64 positions or (B,) bool."""
         return replace(self, keys=self.keys[rows])
 
+    def parts(self, n: int) -> "list[Draw]":
+        """The draws of n samples after another; their uniform numbers are hashed once, for all of them together."""
+        known: dict[tuple[str, int], Tensor] = {}
+        parts = []
+        for start in range(0, len(self.keys), n):
+            rows = slice(start, start + n)
+            mine = self.keys[rows]
+            parts.append(replace(self, keys=mine, whole=_Whole(self.keys, mine, rows, known)))
+        return parts
+
+    def copies(self, n: int) -> "Draw":
+        """n samples of each one, (n * B,) copy after copy: copy c draws its own numbers, the same whatever n is."""
+        numbers = torch.arange(1, n + 1, device=self.keys.device, dtype=torch.int64)[:, None] * _signed(GOLDEN)
+        return replace(self, keys=_mix_tensor(self.keys.to(torch.int64)[None] + numbers).flatten())
+
     def uniform(self, name: str, k: int) -> Tensor:
         """(B, k) float32 in [0, 1), multiples of 2**-24."""
+        if self.whole is not None and self.whole.mine is self.keys:
+            known, word = self.whole.known, (self.prefix + name, k)
+            if word not in known:
+                known[word] = replace(self, keys=self.whole.keys).uniform(name, k)
+            return known[word][self.whole.rows]
         return (self._bits(name, k) >> 40 & (1 << 24) - 1).to(torch.float32) * 2.0**-24
 
     def normal(self, name: str, k: int) -> Tensor:

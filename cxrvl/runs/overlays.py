@@ -10,6 +10,7 @@ from PIL import Image
 
 from cxrvl.data.read_options import ReadOptions
 from cxrvl.data.readers import read_image
+from cxrvl.errors import RunError
 from cxrvl.runs.predict import Prediction
 
 LONG_SIDE = 768
@@ -23,7 +24,12 @@ def write_overlays(
     """Write `<number>-<file>-<label>.png`: where the map is high in its own range, as strong as the image's probability.
 
     A class map's own probabilities tell little: heads that pool by attention leave them near 1 all over the image.
+
+    Raises:
+        RunError: the run's network has no class maps.
     """
+    if prediction.maps is None:
+        raise RunError("the run's network has no class maps, so there is nothing to overlay; leave --maps out")
     folder.mkdir(parents=True, exist_ok=True)
     grey = _shrunk(read_image(prediction.file, reading))
     for label, logits, probability in zip(labels, prediction.maps, prediction.probability, strict=True):

@@ -33,13 +33,13 @@ class Prediction:
     Attributes:
         file: as given.
         probability: (L,) float32 in [0, 1], in the order of the labels.
-        maps: (L, h, w) float32 class-map logits.
+        maps: (L, h, w) float32 class-map logits; None for a network that has none.
         fov: (4,) rectangle of the native image, in its normalised coordinates, that the maps cover.
     """
 
     file: Path
     probability: np.ndarray
-    maps: np.ndarray
+    maps: np.ndarray | None
     fov: np.ndarray
 
 
@@ -120,8 +120,9 @@ class Predictor:
             with self.precision.predict_step_context():
                 output = self.task(batch["image"])
         scores = probabilities(output.logits.float().numpy())
+        maps = output.maps.float().numpy() if "maps" in output._fields else [None] * len(squares)
         for i, square in enumerate(squares):
-            yield Prediction(square.file, scores[i], output.maps[i].float().numpy(), batch["fov"][i].numpy())
+            yield Prediction(square.file, scores[i], maps[i], batch["fov"][i].numpy())
 
 
 def labels_of(run: Run, config: dict[str, Any]) -> list[str]:

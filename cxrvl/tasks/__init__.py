@@ -2,5 +2,6 @@
 
 from cxrvl.tasks.base import StepOutput, Task
 from cxrvl.tasks.classification import Classification
+from cxrvl.tasks.self_training import SelfTraining
 
-__all__ = ["Classification", "StepOutput", "Task"]
+__all__ = ["Classification", "SelfTraining", "StepOutput", "Task"]

@@ -19,7 +19,7 @@ STRENGTH = (1.0, -1.0, 0.0, NAN)
 def test_vocabularies_are_the_published_ones():
     assert CHEXPERT14 == OBSERVATIONS
     assert VOCABULARY[:14] == CHESTXRAY14
-    assert len(set(VOCABULARY)) == len(VOCABULARY) == 23
+    assert len(set(VOCABULARY)) == len(VOCABULARY) == 25
     assert set(CHEXPERT14) - set(VOCABULARY) == {"Pleural Effusion"}
 
 

@@ -141,3 +141,36 @@ def test_ticks_are_where_their_numbers_say():
 def test_a_chart_without_points_is_no_chart():
     assert chart("t", {}) == chart("t", {"train": []}) == ""
     assert re.search(r"\+2<", chart("t", {str(number): [(0, number)] for number in range(5)}))
+
+
+def test_results_of_every_kind_of_evaluation_are_shown(run):
+    mean = {"auroc": 0.61, "auroc_low": 0.5, "auroc_high": 0.7, "drop": 0.11, "drop_low": 0.05, "drop_high": 0.2}
+    robustness = {
+        "score_split": "test", "images": 12, "mean": mean, "clean": {"mean": {"auroc": 0.72}},
+        "corruptions": {"blur": {"mean": {"auroc": 0.55, "drop": 0.17}}, "noise": {"mean": {"auroc": 0.67, "drop": 0.05}}},
+    }  # fmt: skip
+    looked = {"in_box": 0.3, "in_box_low": 0.2, "in_box_high": 0.4, "chance": 0.1}
+    attention = {"score_split": "test", "images": 7, "mean": looked, "labels": {"Nodule": looked}}
+    part = {"images": 5, "mean": {"auroc": 0.88}, "labels": {"Mass": {"auroc": 0.88}}}
+    findings = {
+        "score_split": "test",
+        "images": 9,
+        "mean": {"auroc": 0.75},
+        "labels": {},
+        "subsets": {"external": part},
+    }
+    kinds = {"robustness": robustness, "attention": attention, "findings": findings}
+    write_json(run / "metrics.json", {f"{name}-1": {"name": name, "values": values} for name, values in kinds.items()})
+    page = write_page(run).read_text()
+    Balanced(page)
+    for row in (
+        "mean of all corruptions</td><td>0.610",
+        "clean</td><td>0.720",
+        "blur</td><td>0.550",
+        "noise</td><td>0.670",
+    ):
+        assert row in page
+    assert "<th>drop</th>" in page
+    assert "Nodule</td><td>0.300 <small>0.200&ndash;0.400</small></td><td>0.100" in page
+    assert "<h2>findings: test split, external, 5 images</h2>" in page
+    assert "Mass</td><td>0.880" in page

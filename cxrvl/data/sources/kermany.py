@@ -14,7 +14,7 @@ from cxrvl.data.sources.folder import class_folders, patients
 from cxrvl.data.sources.split_option import RowSplit, SplitOption
 from cxrvl.data.sources.tables import read_table
 from cxrvl.data.studies import StudyTable
-from cxrvl.errors import DataError
+from cxrvl.errors import ConfigError, DataError
 
 TABLE = "labels.csv"
 COLUMNS = ("file", "pneumonia", "subtype", "patient_key", "kaggle_split")
@@ -35,6 +35,7 @@ class Kermany(FileSource):
     split: None = `BY_PATIENT`; "published" = the set's own, which the checks refuse where patients lie in two parts of
         it; or an option of `cxrvl.data.sources.split_option.split_rows`.
     label_map: pneumonia, bacteria, virus, normal -> name in the vocabulary. Further column: subtype.
+    subtypes: which of normal, bacteria and virus are read; None = all.
     """
 
     def __init__(
@@ -46,8 +47,13 @@ class Kermany(FileSource):
         subset: bool = False,
         name: str = "kermany",
         shareable: bool = False,
+        subtypes: Sequence[str] | None = None,
     ) -> None:
         super().__init__(root, name, shareable=shareable)
+        unknown = [subtype for subtype in subtypes or () if subtype not in SUBTYPES]
+        if unknown or subtypes == []:
+            raise ConfigError(f"data.source.subtypes is {subtypes}; expected some of {', '.join(SUBTYPES)}")
+        self.subtypes = tuple(subtypes or SUBTYPES)
         self.split = split
         self.label_map = LABEL_MAP if label_map is None else label_map
         self.labels = labels
@@ -66,6 +72,14 @@ class Kermany(FileSource):
             raise DataError(
                 f"{origin}, row {int(frame.index[row]) + 1}, image {frame['image'].iloc[row]!r}: pneumonia is "
                 f"{positive.iloc[row]:g} but the subtype is {frame['subtype'].iloc[row]!r}; mend one of the two"
+            )
+        kept = frame["subtype"].isin(self.subtypes).to_numpy()
+        if not kept.all():
+            notes = (*notes, f"{self.name}: {', '.join(self.subtypes)} alone, {int(kept.sum())} of {len(kept)} images")
+            frame, positive, published = (
+                frame[kept].reset_index(drop=True),
+                positive[kept].reset_index(drop=True),
+                published[kept],
             )
         written = pd.DataFrame({name: (frame["subtype"] == name).astype(np.float32) for name in SUBTYPES})
         leaks = int((frame.assign(split=published).groupby("patient")["split"].nunique() > 1).sum())

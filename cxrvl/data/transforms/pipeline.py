@@ -2,21 +2,24 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
-from itertools import groupby
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from cxrvl.data.random import Draw
-from cxrvl.data.transforms.geometry import CenterCrop, Geometric, Resize, needed
-from cxrvl.data.transforms.resample import resample
+from cxrvl.data.transforms.geometry import CenterCrop, Geometric, Resize, Size, needed
+from cxrvl.data.transforms.pil_blur import RandomGaussianBlur
+from cxrvl.data.transforms.resample import Sampling, resample
+from cxrvl.data.transforms.tone import ToneCurve, apply_curves
 from cxrvl.errors import ConfigError
 
 FULL_SCALE = {torch.uint8: 255.0, torch.uint16: 65535.0}
-# On a CPU so many images go through all steps before the next ones: their intermediate results stay in the caches.
+# On a CPU so many images, or so many pixels of the output, go through all steps before the next ones: their
+# intermediate results stay in the caches.
 CPU_SLICE = 8
+CPU_PIXELS = CPU_SLICE * 2**16
 
 
 class Transform(Protocol):
@@ -32,58 +35,164 @@ def to_float(pixels: Tensor) -> Tensor:
     return pixels.to(torch.float32).div_(FULL_SCALE[pixels.dtype])
 
 
+@dataclass
+class _Group:
+    """Neighbouring steps that are carried out as one, with the names they draw under."""
+
+    names: list[str] = field(default_factory=list)
+    moves: list[Geometric] = field(default_factory=list)
+    curves: list[ToneCurve] = field(default_factory=list)
+    other: Transform | None = None
+
+    @property
+    def sampling(self) -> Sampling | None:
+        """How the pixels of geometric steps are taken; None while they are only moved."""
+        return next((step.sampling for step in self.moves if step.sampling), None)
+
+    def takes(self, step: Transform) -> bool:
+        """Whether a step can be carried out together with those of the group."""
+        if isinstance(step, Geometric) and self.moves:
+            return None in (self.sampling, step.sampling) or self.sampling == step.sampling == "bilinear"
+        return isinstance(step, ToneCurve) and bool(self.curves)
+
+    def add(self, name: str, step: Transform) -> None:
+        """Take a step into the group."""
+        self.names.append(name)
+        if isinstance(step, Geometric):
+            self.moves.append(step)
+        elif isinstance(step, ToneCurve):
+            self.curves.append(step)
+        else:
+            self.other = step
+
+    def size(self, height: int, width: int) -> Size:
+        """Height and width after the group's steps."""
+        for step in self.moves:
+            height, width = step.size(height, width)
+        return height, width
+
+    def matrix(self, n: int, height: int, width: int, draw: Draw) -> Tensor | None:
+        """The composed maps (n, 3, 3) of geometric steps; None where a lone step without chance does it better."""
+        if not self.moves or (len(self.moves) == 1 and not self.moves[0].random):
+            return None
+        total: Tensor | None = None
+        for name, step in zip(self.names, self.moves, strict=True):
+            matrix = step.matrix(n, height, width, draw.scope(name))
+            total = matrix if total is None else total @ matrix
+            height, width = step.size(height, width)
+        return total
+
+    @property
+    def pil(self) -> bool:
+        """Whether the steps are PIL's: they keep bytes as bytes, and work on a CPU in pieces of their own."""
+        return (
+            bool(self.curves) or self.sampling in ("bicubic", "nearest") or isinstance(self.other, RandomGaussianBlur)
+        )
+
+    def __call__(self, images: Tensor, draw: Draw, matrix: Tensor | None, *, own: bool) -> Tensor:
+        """Change a batch; `own` images are this pipeline's, and may be overwritten."""
+        if self.curves:
+            named = zip(self.curves, self.names, strict=True)
+            return apply_curves(_at_most_bytes(images), [(step, draw.scope(name)) for step, name in named])
+        if self.other is not None:
+            floats = _floats(images)
+            if isinstance(self.other, RandomGaussianBlur) and (own or floats is not images):
+                return self.other.blur_(floats, draw.scope(self.names[0]))
+            return self.other(floats, draw.scope(self.names[0]))
+        images = _floats(images) if self.sampling in (None, "bilinear") else _at_most_bytes(images)
+        if matrix is None:
+            return self.moves[0](images, draw)
+        return resample(images, matrix, self.size(*images.shape[-2:]), self.sampling or "bilinear")
+
+
 class Pipeline:
     """Steps in order.
 
     In training (a draw is given) neighbouring geometric steps are composed into one matrix per image and resampled
-    once: crops and mirrors exactly and antialiased, anything turned or sheared by one bilinear sampling. In evaluation
-    each step is carried out as torchvision would. Every step draws under its own name, `RandomAffine.0`,
-    `RandomAffine.1`, so adding a step of another kind leaves the others' draws as they were.
+    once: crops and mirrors exactly and antialiased, anything turned or sheared by one bilinear sampling. Steps that
+    sample as PIL ("bicubic", "nearest") are composed with mirrors alone, and keep bytes as bytes, in PIL's rounding.
+    Neighbouring tone curves are applied as one. In evaluation each step is carried out as torchvision would. Every step
+    draws under its own name, `RandomAffine.0`, `RandomAffine.1`, so adding a step of another kind leaves the others'
+    draws as they were.
     """
 
     def __init__(self, steps: Sequence[Transform]) -> None:
         self.steps = tuple(steps)
         seen: Counter[str] = Counter()
-        self._named: list[tuple[str, Transform]] = []
+        self.named: list[tuple[str, Transform]] = []
         for step in self.steps:
             kind = type(step).__name__
-            self._named.append((f"{kind}.{seen[kind]}", step))
+            self.named.append((f"{kind}.{seen[kind]}", step))
             seen[kind] += 1
+        self._groups: list[_Group] = []
+        for name, step in self.named:
+            if not self._groups or not self._groups[-1].takes(step):
+                self._groups.append(_Group())
+            self._groups[-1].add(name, step)
 
-    def __call__(self, images: Tensor, draw: Draw | None = None) -> Tensor:
-        """(B, 1, H, W), float32 in [0, 1] or stored pixels (see `to_float`), to (B, 1, h, w) float32 in [0, 1]."""
+    def __call__(self, images: Tensor, draw: Draw | None = None, copies: int = 1) -> Tensor:
+        """Transform (B, 1, H, W), float32 in [0, 1] or stored pixels (see `to_float`).
+
+        Args:
+            images: the batch; it is left as it is.
+            draw: chance, for (copies * B) samples; None in evaluation.
+            copies: how many results of each image, see `Draw.copies`.
+
+        Returns:
+            (copies * B, 1, h, w) float32 in [0, 1], copy after copy.
+        """
         if images.dim() != 4 or len(images) == 0:
             raise ConfigError(f"transforms take images as (B, 1, H, W), got {tuple(images.shape)}")
-        if draw is not None and len(draw.keys) != len(images):
-            raise ConfigError(f"a draw for {len(draw.keys)} samples was given with {len(images)} images")
-        step = CPU_SLICE if images.device.type == "cpu" else len(images)
-        if len(images) <= step:
-            return self._run(images, draw)
+        n = copies * len(images)
+        if draw is not None and len(draw.keys) != n:
+            raise ConfigError(f"a draw for {len(draw.keys)} samples was given with {n} images")
+        matrices = [] if draw is None else self._matrices(n, images, draw)
+        step = n
+        if images.device.type == "cpu" and not all(group.pil for group in self._groups):
+            height, width = self.size(*images.shape[-2:])
+            step = max(CPU_SLICE, CPU_PIXELS // (height * width))
+        # A bicubic crop takes all its copies from one image.
+        if copies > 1 and (n > step or [g.sampling for g in self._groups[:1]] != ["bicubic"]):
+            images = images.repeat(copies, 1, 1, 1)
+        if n <= step:
+            return self._run(images, draw, matrices)
         out: Tensor | None = None
-        for start in range(0, len(images), step):
+        draws = None if draw is None else draw.parts(step)
+        for i, start in enumerate(range(0, n, step)):
             part = slice(start, start + step)
-            done = self._run(images[part], None if draw is None else replace(draw, keys=draw.keys[part]))
+            some = None if draws is None else draws[i]
+            done = self._run(images[part], some, [None if matrix is None else matrix[part] for matrix in matrices])
             if out is None:
-                out = done.new_empty(len(images), *done.shape[1:])
+                out = done.new_empty(n, *done.shape[1:])
             out[part] = done
         assert out is not None
         return out
 
-    def _run(self, images: Tensor, draw: Draw | None) -> Tensor:
-        if images.dtype != torch.float32:
-            images = to_float(images)
+    def _matrices(self, n: int, images: Tensor, draw: Draw) -> list[Tensor | None]:
+        """The maps of each group for the whole batch: small numbers, which cost a call and not a pixel's time."""
+        size = (images.shape[-2], images.shape[-1])
+        matrices = []
+        for group in self._groups:
+            matrices.append(group.matrix(n, *size, draw))
+            size = group.size(*size)
+        return matrices
+
+    def _run(self, images: Tensor, draw: Draw | None, matrices: Sequence[Tensor | None]) -> Tensor:
         if draw is None:
+            images = _floats(images)
             for step in self.steps:
                 images = step(images, None)
             return images
-        for geometric, group in groupby(self._named, key=lambda named: isinstance(named[1], Geometric)):
-            steps = list(group)
-            if geometric and len(steps) > 1:
-                images = _warp(images, steps, draw)
-            else:
-                for name, step in steps:
-                    images = step(images, draw.scope(name))
-        return images
+        given = images
+        for group, matrix in zip(self._groups, matrices, strict=True):
+            images = group(images, draw, matrix, own=images is not given)
+        return _floats(images)
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the output for an input of this size."""
+        for group in self._groups:
+            height, width = group.size(height, width)
+        return height, width
 
     def fov(self, fov: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """Field of view of an evaluation pipeline's output.
@@ -107,13 +216,10 @@ class Pipeline:
         return fov
 
 
-def _warp(images: Tensor, steps: Sequence[tuple[str, Transform]], draw: Draw) -> Tensor:
-    height, width = images.shape[-2:]
-    total: Tensor | None = None
-    for name, step in steps:
-        assert isinstance(step, Geometric)
-        matrix = step.matrix(len(images), height, width, draw.scope(name))
-        total = matrix if total is None else total @ matrix
-        height, width = step.size(height, width)
-    assert total is not None
-    return resample(images, total, (height, width))
+def _floats(images: Tensor) -> Tensor:
+    return images if images.dtype == torch.float32 else to_float(images)
+
+
+def _at_most_bytes(images: Tensor) -> Tensor:
+    """Bytes as they are, everything else as float32."""
+    return images if images.dtype == torch.uint8 else _floats(images)

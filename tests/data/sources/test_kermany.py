@@ -7,7 +7,7 @@ from made_images import write_images, write_rows
 
 from cxrvl.data.sources.folder import patients
 from cxrvl.data.sources.kermany import PATIENT, Kermany
-from cxrvl.errors import DataError
+from cxrvl.errors import ConfigError, DataError
 
 HEADER = "file,pneumonia,subtype,patient_key,kaggle_split"
 ROWS = [
@@ -120,3 +120,13 @@ def test_real_copy(shared):
 def test_real_published_split_leaks(shared):
     with pytest.raises(DataError, match=r"labels.csv, row \d+, .*71 of 1153 patients .*by: patient"):
         Kermany(shared / "data/kermany", split="published").table()
+
+
+def test_bacteria_against_virus_leaves_out_the_healthy(copy):
+    labels = {"pneumonia": None, "bacteria": "Bacterial Pneumonia", "virus": None, "normal": None}
+    table = Kermany(copy, label_map=labels, labels=["Bacterial Pneumonia"], subtypes=["bacteria", "virus"]).table()
+    assert table.frame["subtype"].tolist() == ["bacteria", "virus"]
+    np.testing.assert_array_equal(table.targets()[:, 0], [1, 0])
+    assert "kermany: bacteria, virus alone, 2 of 3 images" in table.notes
+    with pytest.raises(ConfigError, match="expected some of normal, bacteria, virus"):
+        Kermany(copy, subtypes=["fungus"])

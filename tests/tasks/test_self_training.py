@@ -1,0 +1,287 @@
+"""What does a generation learn from, when does the teacher follow, and what is never learnt from?"""
+
+import math
+from itertools import pairwise
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from self_training_runs import RELEASED, VIT, Stepwise, config_of, copied, fit, same
+
+from cxrvl.errors import ConfigError, RunError, WeightsError
+from cxrvl.runs.parts import Weights, take
+from cxrvl.runs.trainer import build_task
+from cxrvl.tasks.inspection import FILE
+
+TASKS = (
+    "self_training", "dino_only", "self_training_only", "mean_teacher", "noisy_student", "fixmatch", "no_correction",
+    "no_ramp",
+)  # fmt: skip
+HAND_OVER = {
+    "each": {"student": "student", "teacher": "teacher"},
+    "teacher": {"student": "teacher", "teacher": "teacher"},
+    "student": {"student": "student", "teacher": "student"},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One folder, so that the images are drawn once."""
+    return tmp_path_factory.mktemp("self_training")
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_method_trains_what_it_says(folder, name):
+    config = config_of(folder, f"task={name}", "trainer.max_epochs=1")
+    before = build_task(config)
+    task, data, trainer = fit(config, folder)
+    assert task.teaching.step == data.clock().steps
+    logged = trainer.callback_metrics
+    weights = {
+        "train/dino": task.dino_weight, "train/self_training": task.self_training_weight,
+        "train/labelled": task.labelled_weight,
+    }  # fmt: skip
+    for term, weight in weights.items():
+        assert (term in logged) == bool(weight)
+    assert all(math.isfinite(float(value)) for value in logged.values())
+    assert {"val/auroc", "val/teacher_auroc", "train/teacher_retention"} <= set(logged)
+    changed = {part: not same(copied(getattr(before.model, part)), copied(getattr(task.model, part)))
+               for part in ("encoder", "class_head", "feature_head")}  # fmt: skip
+    assert changed == {"encoder": True, "class_head": True, "feature_head": bool(task.dino_weight)}
+    if name == "noisy_student":
+        assert same(copied(before.teacher), copied(task.teacher)), "its teacher stays as it is"
+    else:
+        assert not same(copied(before.teacher.encoder), copied(task.teacher.encoder))
+    assert bool(task.dino.centre.any()) == bool(task.dino_weight)
+
+
+def test_a_weight_of_1_for_self_distillation_still_learns_the_labels(folder):
+    """The released lambda of 1 would take them away."""
+    turned = Labels(lambda targets: 1 - targets)
+    config = config_of(folder, "task=dino_only", "task.dino_weight=1.0", "trainer.max_epochs=1")
+    one, other = fit(config, folder)[0], fit(config, folder, turned)[0]
+    assert turned.seen
+    assert not same(copied(one.model.class_head), copied(other.model.class_head))
+
+
+class Labels(pl.Callback):
+    """Changes the labels of one stream on their way to the task."""
+
+    def __init__(self, change, stream="labelled", name="target") -> None:
+        self.change, self.stream, self.name, self.seen = change, stream, name, 0
+
+    def on_train_batch_start(self, trainer, task, batch, batch_idx):
+        if self.stream in batch:
+            batch[self.stream][self.name].copy_(self.change(batch[self.stream][self.name]))
+            self.seen += 1
+
+
+def test_withheld_labels_are_looked_at_and_never_learnt_from(folder):
+    config = config_of(folder)
+    turned = Labels(lambda targets: 1 - targets, "unlabelled", "withheld")
+    (one, _, trainer), (other, _, disturbed) = fit(config, folder), fit(config, folder, turned)
+    assert turned.seen
+    assert same(copied(one), copied(other))
+    name = "train/pseudo_label_auroc"
+    assert trainer.callback_metrics[name] == pytest.approx(1 - disturbed.callback_metrics[name])
+
+
+def test_without_correction_no_label_matters(folder):
+    config = config_of(folder, "task=no_correction", "trainer.max_epochs=1")
+    one = fit(config, folder)[0]
+    other = fit(config, folder, Labels(lambda targets: 1 - targets))[0]
+    assert same(copied(one), copied(other))
+
+
+def test_interleaved_the_teacher_follows_every_step_and_leaves_the_stated_share(folder):
+    seen = Stepwise(lambda task: (copied(task.teacher.class_head), task.teaching.kept))
+    task, data, trainer = fit(config_of(folder, "task.teacher_momentum.share=0.2"), folder, seen)
+    assert task.teaching.kept == pytest.approx(0.2)
+    assert task.teaching.step == len(seen.seen) == 2 * data.clock().steps == trainer.global_step
+    for (_, (one, kept)), (_, (two, left)) in pairwise(seen.seen):
+        assert not same(one, two)
+        assert left < kept
+
+
+def test_released_the_teacher_follows_unlabelled_steps_alone_and_the_first_correction_learns_nothing(folder):
+    seen = Stepwise(lambda task: (copied(task.teacher), copied(task.model), task.dino.centre.clone()))
+    config = config_of(folder, *RELEASED, network=VIT)
+    task, data, _ = fit(config, folder, seen)
+    steps = data.clock().steps
+    assert task.teaching.step == 2 * steps
+    streams = "".join(stream[0] for (stream,), _ in seen.seen)
+    labelled = len(data.labelled()) // 4
+    expected = "".join("u" + ("l" * labelled if step % 5 == 0 else "") for step in range(2 * steps))
+    assert streams == expected
+    for (_, (teacher, _, centre)), ((stream,), (followed, _, centred)) in pairwise(seen.seen):
+        assert same(teacher, followed) == (stream == "labelled")
+        assert not torch.equal(centre, centred), "every self-distillation moves the centre"
+    (_, (_, first, _)), (_, (_, corrected, _)) = seen.seen[0], seen.seen[labelled]
+    assert same(first, corrected), "the learning rate of step 0 is 0"
+    (_, (_, before, _)), (_, (_, after, _)) = seen.seen[labelled + 5], seen.seen[labelled + 6]
+    assert not same(before, after)
+
+
+def test_supervised_the_teacher_follows_labelled_steps(folder):
+    config = config_of(folder, "task=labels_only", "data.generation=0")
+    before = build_task(config)
+    task, data, trainer = fit(config, folder)
+    assert task.teaching.step == trainer.global_step == 2 * data.clock().steps
+    assert same(copied(before.model.feature_head), copied(task.model.feature_head))
+    assert "train/pseudo_label_auroc" not in trainer.callback_metrics
+
+
+def test_prototypes_stay_in_the_first_epoch(folder):
+    seen = Stepwise(lambda task: copied(task.model.feature_head))
+    _, data, _ = fit(config_of(folder, "task.freeze_prototypes=1"), folder, seen)
+    steps = data.clock().steps
+    last, first = "last_layer.parametrizations.weight.original1", "mlp.0.weight"
+    heads = [head for _, head in seen.seen]
+    assert torch.equal(heads[0][last], heads[steps - 1][last])
+    assert not torch.equal(heads[0][first], heads[steps - 1][first])
+    assert not torch.equal(heads[steps - 1][last], heads[steps][last])
+
+
+@pytest.mark.parametrize("way", HAND_OVER)
+def test_generations_are_handed_over_by_parts(folder, way):
+    config = config_of(folder, "trainer.max_epochs=1")
+    first, _, _ = fit(config, folder)
+    second = build_task({**config, "seed": 5})
+    weights = Weights("first", first.state_dict(), first.parts())
+    take(second, second.parts(), weights, HAND_OVER[way])
+    sources = {"student": first.model, "teacher": first.teacher}
+    assert same(copied(second.model), copied(sources[HAND_OVER[way]["student"]]))
+    assert same(copied(second.teacher), copied(sources[HAND_OVER[way]["teacher"]]))
+    assert not second.dino.centre.any(), "reset"
+    take(second, second.parts(), weights, {**HAND_OVER[way], "centre": "centre"})
+    assert torch.equal(second.dino.centre, first.dino.centre)
+
+
+def test_a_teacher_with_other_heads_is_refused(folder):
+    first, second = (build_task(config_of(folder, *words)) for words in ((), ("model.feature_head.prototypes=16",)))
+    with pytest.raises(
+        WeightsError, match=r"run x belongs to another model .*teacher\.feature_head.*nothing was loaded"
+    ):
+        take(second, second.parts(), Weights("run x", first.state_dict(), first.parts()), {"teacher": "teacher"})
+
+
+def test_a_student_whose_teacher_was_forgotten_is_refused(folder):
+    config = config_of(folder)
+    first, second = build_task({**config, "seed": 5}), build_task(config)
+    take(second, second.parts(), Weights("first", first.state_dict(), first.parts()), {"encoder": "encoder"})
+    with pytest.raises(ConfigError, match=r"gives weights to the student and none to its teacher.*teacher_encoder"):
+        fit(config, folder, task=second)
+
+
+class Poison(pl.Callback):
+    """Makes the student answer NaN from a step on."""
+
+    def on_train_batch_start(self, trainer, task, batch, batch_idx):
+        if trainer.global_step == 3:
+            with torch.no_grad():
+                task.model.class_head.mlp[0].bias[0] = torch.nan
+            self.index = batch["unlabelled"]["index"].clone()
+            self.before = copied(task)
+
+
+def test_a_loss_that_is_no_number_stops_with_its_batch_saved(folder, tmp_path):
+    poison = Poison()
+    config = config_of(folder)
+    task = build_task(config)
+    with pytest.raises(
+        RunError, match=r"the loss is nan in epoch 1, batch 0, rank 0 \(.*self_training.*not_finite\.pt"
+    ):
+        fit(config, tmp_path, poison, task=task)
+    kept = torch.load(tmp_path / FILE, weights_only=True)
+    assert torch.equal(kept["batch"]["unlabelled"]["index"], poison.index)
+    assert kept["batch"]["unlabelled"]["image"].dtype == torch.uint8
+    assert kept["terms"]["self_training"].isnan()
+    assert kept["terms"]["dino"].isfinite()
+    assert set(kept["batch"]["unlabelled"]) == {"image", "index", "fov", "withheld"}, "no text, no name"
+    poisoned = {name for name, value in copied(task).items() if value.is_floating_point() and value.isnan().any()}
+    assert poisoned == {"model.class_head.mlp.0.bias"}, "the optimiser took no step"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("task.dino_weight=-1",), r"task\.dino_weight is -1; expected at least 0"),
+        (("task.self_training_weight=0", "task.labelled_weight=0"), "both 0, so nothing teaches the labels"),
+        (("task.pseudo_labels=null",), r"task\.self_training_weight is 0\.5, but task\.pseudo_labels is null"),
+        (("task.dino=null",), r"task\.dino_weight is 0\.5, but task\.dino is null"),
+        (("task.dino.prototypes=8",), r"task\.dino\.prototypes is 8, model\.feature_head\.prototypes 32"),
+        (("task.pseudo_label_source=nobody",), "expected teacher or student"),
+        (("task.roles.classes=globl",), r"there is no view 'globl'.*global"),
+        (("+task.roles.more=global",), r"expected pseudo_label, classes and teacher"),
+        (("task.teacher_momentum.share=0",), r"retention=0"),
+        (("task.schedule={_target_:cxrvl.tasks.released.ReleasedSchedule}",), "set one of them to null"),
+        (("task.schedule={_target_:cxrvl.tasks.released.ReleasedSchedule,peak:-1}",), "expected numbers of at least 0"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(folder, words, told):
+    with pytest.raises(ConfigError, match=told):
+        build_task(config_of(folder, *words))
+
+
+def test_a_stream_without_a_loss_is_refused(folder):
+    config = config_of(folder, *RELEASED, "task.dino_weight=0", "task.self_training_weight=0")
+    with pytest.raises(ConfigError, match="a step holds unlabelled images, and no loss has a weight for them"):
+        fit(config, folder)
+
+
+def test_tokens_of_a_transformer_are_decayed_only_as_released(folder):
+    def undecayed(*words):
+        task = build_task(config_of(folder, *words, network=VIT))
+        names = {id(parameter): name.rpartition(".")[2] for name, parameter in task.named_parameters()}
+        return {names[id(parameter)] for parameter in task.parameter_groups()[1]["params"]}
+
+    assert {"cls_token", "pos_embed", "bias"} <= undecayed()
+    assert not {"cls_token", "pos_embed"} & undecayed("task.decay_tokens=true")
+
+
+def test_the_teacher_stays_in_evaluation_mode(folder):
+    modes = set()
+
+    class Modes(pl.Callback):
+        def on_train_batch_end(self, trainer, task, outputs, batch, batch_idx):
+            modes.add((task.model.training, any(module.training for module in task.teacher.modules())))
+
+    fit(config_of(folder, "trainer.max_epochs=2"), folder, Modes())
+    assert modes == {(True, False)}
+
+
+def test_moments_are_handed_over_where_the_settings_say_so(folder):
+    config = config_of(folder, "task.keep_optimizer=true", "trainer.max_epochs=1")
+    first, _, trainer = fit(config, folder)
+    moved = trainer.optimizers[0].state
+    names = {name: p for name, p in first.model.named_parameters() if p.requires_grad and p in moved}
+    state = first.state_dict()
+    assert "class_head.mlp.0.weight" in names
+    for name, parameter in names.items():
+        torch.testing.assert_close(state[f"optimizer_memory.exp_avg.{name}"], moved[parameter]["exp_avg"])
+    second = build_task(config)
+    parts = {**HAND_OVER["each"], "optimizer": "optimizer"}
+    take(second, second.parts(), Weights("first", state, first.parts()), parts)
+    started = {}
+
+    class Start(pl.Callback):
+        def on_train_start(self, trainer, task):
+            for name, parameter in task.model.named_parameters():
+                if parameter in trainer.optimizers[0].state:
+                    kept = trainer.optimizers[0].state[parameter]
+                    started[name] = (float(kept["step"]), kept["exp_avg_sq"].clone())
+
+    fit(config, folder, Start(), task=second)
+    assert started.keys() == names.keys()
+    for name, (step, squares) in started.items():
+        assert step == float(moved[names[name]]["step"])
+        torch.testing.assert_close(squares, moved[names[name]]["exp_avg_sq"])
+    plain = build_task(config_of(folder))
+    assert not any(name.startswith("optimizer_memory") for name in plain.state_dict())
+    with pytest.raises(WeightsError, match=r"has no tensor under 'optimizer_memory\.'"):
+        take(second, second.parts(), Weights("plain", plain.state_dict(), plain.parts()), parts)
+    with pytest.raises(ConfigError, match="moments of Adam and AdamW, not of SGD"):
+        fit(
+            config_of(folder, "task.keep_optimizer=true", "task.optimizer={_target_:torch.optim.SGD,_partial_:true}"),
+            folder,
+        )
