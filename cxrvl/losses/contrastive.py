@@ -1,5 +1,7 @@
 """How near is each text to its own counterpart, and how far from the others and from its hard negatives?"""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
@@ -43,6 +45,7 @@ class HardNegativeLoss(nn.Module):
         negative: Tensor | None = None,
         keys: Tensor | None = None,
         negative_keys: Tensor | None = None,
+        alone: bool = False,
     ) -> Tensor:
         """Return the mean loss of this device's queries, scalar; the devices' average is that of the whole batch.
 
@@ -52,21 +55,40 @@ class HardNegativeLoss(nn.Module):
             keys: (B, K) int64 of each pair. Pairs that share a key in a column (the same text, the same label set) are
                 no negatives of each other; -1 shares with none.
             negative_keys: (N, K) the same of the hard negatives; -2 in any column leaves one out altogether.
+            alone: this device's documents are all there are, such as in validation, where batches differ in size.
         """
         wide = torch.promote_types(query.dtype, torch.float32)
-        own_query, own_positive = (normalize(part.to(wide), dim=-1) for part in (query, positive))
-        all_positive = gathered(own_positive)
-        documents, right = all_positive, rank() * len(query) + torch.arange(len(query), device=query.device)
-        if negative is not None:
-            documents = torch.cat([all_positive, gathered(normalize(negative.to(wide), dim=-1))])
-        logits = self.scale * own_query @ documents.T
-        left_out = _left_out(keys, negative_keys, right, documents.shape[0])
-        loss = _softmax_loss(logits, right, left_out)
+        logits, right = self.logits(query, positive, negative, keys, negative_keys, alone)
+        loss = cross_entropy(logits, right)
         if self.directions == "query_to_document":
             return loss
-        back = self.scale * own_positive @ gathered(own_query).T
-        same_pairs = None if left_out is None else left_out[:, : all_positive.shape[0]]
-        return (loss + _softmax_loss(back, right, same_pairs)) / 2
+        over = _identity if alone else gathered
+        queries = over(normalize(query.to(wide), dim=-1))
+        back = self.scale * normalize(positive.to(wide), dim=-1) @ queries.T
+        # A pair that is no negative one way is none the other way.
+        back = back.masked_fill(logits[:, : len(queries)] == float("-inf"), float("-inf"))
+        return (loss + cross_entropy(back, right)) / 2
+
+    def logits(
+        self,
+        query: Tensor,
+        positive: Tensor,
+        negative: Tensor | None = None,
+        keys: Tensor | None = None,
+        negative_keys: Tensor | None = None,
+        alone: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Return logits (B, documents) of this device's queries, -inf where a document is no class, and the right ones."""
+        over = _identity if alone else gathered
+        wide = torch.promote_types(query.dtype, torch.float32)
+        documents = over(normalize(positive.to(wide), dim=-1))
+        first = 0 if alone else rank() * len(query)
+        right = first + torch.arange(len(query), device=query.device)
+        if negative is not None:
+            documents = torch.cat([documents, over(normalize(negative.to(wide), dim=-1))])
+        logits = self.scale * normalize(query.to(wide), dim=-1) @ documents.T
+        left_out = _left_out(keys, negative_keys, right, documents.shape[0], over)
+        return logits if left_out is None else logits.masked_fill(left_out, float("-inf")), right
 
 
 def gathered(values: Tensor) -> Tensor:
@@ -87,13 +109,15 @@ def rank() -> int:
     return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
 
 
-def _left_out(keys: Tensor | None, negative_keys: Tensor | None, right: Tensor, documents: int) -> Tensor | None:
+def _left_out(
+    keys: Tensor | None, negative_keys: Tensor | None, right: Tensor, documents: int, over: Callable[[Tensor], Tensor]
+) -> Tensor | None:
     """Which documents are no classes of a query, (B, documents) bool: those that share a key, but for its own positive."""
     if keys is None:
         return None
-    every = gathered(keys)
+    every = over(keys)
     if negative_keys is not None:
-        every = torch.cat([every, gathered(negative_keys)])
+        every = torch.cat([every, over(negative_keys)])
     elif len(every) < documents:
         every = torch.cat([every, every.new_full((documents - len(every), every.shape[1]), NO_KEY)])
     same = ((keys[:, None] == every[None]) & (keys[:, None] != NO_KEY)).any(dim=-1)
@@ -102,7 +126,6 @@ def _left_out(keys: Tensor | None, negative_keys: Tensor | None, right: Tensor, 
     return same
 
 
-def _softmax_loss(logits: Tensor, right: Tensor, left_out: Tensor | None) -> Tensor:
-    if left_out is not None:
-        logits = logits.masked_fill(left_out, float("-inf"))
-    return cross_entropy(logits, right)
+
+def _identity(values: Tensor) -> Tensor:
+    return values

@@ -95,6 +95,10 @@ class CXRDataModule(pl.LightningDataModule, Generic[Table]):
         """Return what turns the rows a sampler hands out into a batch."""
         raise NotImplementedError
 
+    def train_dataset(self) -> Dataset:
+        """Return the same for training, where its batches hold something else."""
+        return self.dataset()
+
     # What all share.
 
     @property
@@ -158,7 +162,7 @@ class CXRDataModule(pl.LightningDataModule, Generic[Table]):
 
     def train_dataloader(self) -> DataLoader:
         """Return shuffled, resumable batches of this device's share."""
-        self._train_loader = ResumableLoader(self.dataset(), self.order(), **self._loader_options())
+        self._train_loader = ResumableLoader(self.train_dataset(), self.order(), **self._loader_options())
         if self._place_in_epoch is not None:
             self._train_loader.load_state_dict(self._place_in_epoch)
             self._place_in_epoch = None

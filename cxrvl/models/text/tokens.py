@@ -86,6 +86,12 @@ class ReportTokenizer:
             list(texts), add_special_tokens=True, truncation=False, padding=False, return_offsets_mapping=True,
             return_special_tokens_mask=True, return_attention_mask=False, split_special_tokens=True, verbose=False,
         )  # fmt: skip
+        for number, (text, (start, end)) in enumerate(zip(texts, spans, strict=True)):
+            if not text[start:end].strip():
+                raise DataError(
+                    f"text {number} of the batch has no token to pool: nothing is in its characters {start} to {end}; "
+                    "leave empty reports out (data.empty=skip)"
+                )
         rows = [
             self._row(np.array(ids, dtype=np.int64), np.array(offsets), np.array(special, dtype=bool), span, number)
             for number, (ids, offsets, special, span) in enumerate(
@@ -99,13 +105,11 @@ class ReportTokenizer:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Ids of one text, and which of them are pooled."""
         start, end = span
-        if not len(ids):
-            raise DataError(f"text {number} of the batch is empty; leave such reports out (data.empty=skip)")
         in_body = ~special & (offsets[:, 0] < end) & (offsets[:, 1] > start) & (offsets[:, 1] > offsets[:, 0])
         if not in_body.any():
             raise DataError(
-                f"text {number} of the batch has no token to pool: its report is characters {start} to {end} of "
-                f"{int(offsets[:, 1].max(initial=0))} tokenised ones; leave empty reports out (data.empty=skip)"
+                f"text {number} of the batch has no token to pool: the tokenizer drops all of its characters {start} to "
+                f"{end}; leave such reports out (data.empty=skip)"
             )
         unknown = self.backend.unk_token_id
         if unknown is not None and bool((ids[in_body] == unknown).all()):

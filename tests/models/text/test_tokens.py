@@ -78,7 +78,7 @@ def test_special_tokens_are_pooled_on_request():
 @pytest.mark.parametrize(
     ("text", "body", "message"),
     [
-        ("", (0, 0), "text 0 of the batch is empty|no token to pool"),
+        ("", (0, 0), "no token to pool: nothing is in its characters 0 to 0"),
         ("Retrieve the impression.", (24, 24), "no token to pool"),
         ("Retrieve.   ", (10, 12), "no token to pool"),
     ],
