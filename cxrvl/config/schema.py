@@ -96,8 +96,9 @@ class Config:
     """Weights to start from: {run: <overrides, or a run id>}, {file: <checkpoint>} or {published: <name>}.
 
     `parts` selects parts that the tasks declare: [encoder], or {encoder: <part of the other model>}; without it the
-    whole model is taken. `use` says which weights of a run: best | final. A run that is not there is made first; this
-    is part of the identity, as that run's id or the file's content. Resuming this very run is automatic, and no such key.
+    whole model is taken. `use` says which weights of a run: best | final. `layout` says whose code wrote a file: distl.
+    A run that is not there is made first; this is part of the identity, as that run's id or the file's content.
+    Resuming this very run is automatic, and no such key.
     """
     paths: PathsConfig = field(default_factory=PathsConfig)
 

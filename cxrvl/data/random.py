@@ -36,6 +36,11 @@ class Draw:
         """The draw of some samples only: rows is (n,) int64 positions or (B,) bool."""
         return replace(self, keys=self.keys[rows])
 
+    def copies(self, n: int) -> "Draw":
+        """n samples of each one, (n * B,) copy after copy: copy c draws its own numbers, the same whatever n is."""
+        numbers = torch.arange(1, n + 1, device=self.keys.device, dtype=torch.int64)[:, None] * _signed(GOLDEN)
+        return replace(self, keys=_mix_tensor(self.keys.to(torch.int64)[None] + numbers).flatten())
+
     def uniform(self, name: str, k: int) -> Tensor:
         """(B, k) float32 in [0, 1), multiples of 2**-24."""
         return (self._bits(name, k) >> 40 & (1 << 24) - 1).to(torch.float32) * 2.0**-24

@@ -1,6 +1,6 @@
 """Which labels and rows of a study table does an experiment use?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from cxrvl.data.reports.table import ReportTable
 from cxrvl.data.resplit import resplit
+from cxrvl.data.spoil import Noise, with_label_noise, with_unseen
 from cxrvl.data.studies import StudyTable
 from cxrvl.errors import ConfigError, DataError
 
@@ -15,23 +16,35 @@ Table = TypeVar("Table", StudyTable, ReportTable)
 
 SELECTION_KEYS = (
     "labels", "limit", "split_file", "fold", "folds", "label_fraction", "unlabelled_folds", "split_seed",
+    "label_noise", "unseen",
 )  # fmt: skip
 """Keys of a data config that `select` takes."""
 
 
-def select(table: Table, labels: Sequence[str] | None = None, limit: int | None = None, **split: Any) -> Table:
+def select(
+    table: Table,
+    labels: Sequence[str] | None = None,
+    limit: int | None = None,
+    split_seed: int = 0,
+    label_noise: Noise | None = None,
+    unseen: Mapping[str, Any] | None = None,
+    **split: Any,
+) -> Table:
     """Split anew where asked, keep some labels, in the given order, and at most `limit` images of each split.
 
     Args:
         labels: label names out of the table's; None keeps all.
         limit: images per split, for debugging, with each label's classes where there is room; None keeps all.
-        split: options of `cxrvl.data.resplit.resplit`; folds do not depend on the labels chosen.
+        label_noise, unseen: training labels turned over, findings only unlabelled images show: see `cxrvl.data.spoil`.
+        split_seed, split: options of `cxrvl.data.resplit.resplit`; folds do not depend on the labels chosen.
 
     Raises:
         DataError: a label the table does not have.
         ConfigError: a limit below one.
     """
-    table = resplit(table, **split)
+    table = resplit(table, split_seed=split_seed, **split)
+    table = with_unseen(table, unseen, split_seed) if unseen is not None else table
+    table = with_label_noise(table, label_noise, split_seed) if label_noise is not None else table
     if isinstance(labels, str):
         raise ConfigError(f"data.labels is the word {labels!r}; expected a list: data.labels=[{labels}]")
     if labels is not None:

@@ -9,8 +9,8 @@ from cxrvl.errors import DataError
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in [0, 1] of the shown image's width and height."""
-COLOURS = {"K": "#FF7F2A", "Q": "#4CC3FF"}
-"""In which colours the two sides of a comparison are drawn, in every picture of the project."""
+COLOURS = {"K": "#FF7F2A", "Q": "#4CC3FF", "CLS": "#FF5C8A"}
+"""In which colours the two sides of a comparison, and what CLS attends to, are drawn in every picture of the project."""
 BOX_COLOUR = "#F0E442"
 _FLAT = 1e-3
 """A map whose peak exceeds the uniform level by less than this share of it is flat: drawn without colour."""

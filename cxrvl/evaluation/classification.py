@@ -10,8 +10,8 @@ from cxrvl.errors import ConfigError, RunError
 from cxrvl.evaluation.collection import collect, image_columns
 from cxrvl.evaluation.findings_metrics import FindingsOptions, findings_metrics
 from cxrvl.evaluation.labels import UNCERTAIN_POLICIES
+from cxrvl.evaluation.operating import OperatingPoint
 from cxrvl.evaluation.predictions import Predictions, to_numpy
-from cxrvl.evaluation.statistics.operating_point import RULES
 
 if TYPE_CHECKING:
     from cxrvl.data.studies import StudyTable
@@ -27,10 +27,14 @@ class FindingsEvaluator:
         uncertain: what an uncertain target (-1) counts as: "ignore", "zeros" or "ones".
         groups: name -> labels whose mean AUROC is reported apart, e.g. {"asymmetry": [...]}.
         threshold_rule: "youden", "sensitivity" or "specificity", the last two with `threshold_target` in (0, 1].
+        operating_points: further rules by name, {rule: ..., target: ...}, whose thresholds are fixed in the same way.
+        subsets: name -> data sets (column `dataset`) whose images are scored apart as well, such as the hospitals that
+            no training image came from; their thresholds are those of the whole threshold split.
         bootstrap: replicates of the bootstrap over patients.
         seed: of the bootstrap.
         confidence: of all intervals.
         bins: of the calibration error.
+        output: attribute of the model's output that holds the logits; "teacher_logits" scores a teacher.
 
     Raises:
         ConfigError: options that cannot be right.
@@ -51,6 +55,9 @@ class FindingsEvaluator:
         seed: int = 0,
         confidence: float = 0.95,
         bins: int = 15,
+        operating_points: Mapping[str, Mapping[str, Any]] | None = None,
+        subsets: Mapping[str, Sequence[str]] | None = None,
+        output: str = "logits",
     ) -> None:
         self.splits = tuple(str(name) for name in splits)
         for name, split in (("threshold_split", threshold_split), ("score_split", score_split)):
@@ -61,36 +68,32 @@ class FindingsEvaluator:
                               "on other patients than those it is scored on")  # fmt: skip
         if uncertain not in UNCERTAIN_POLICIES:
             raise ConfigError(f"evaluation uncertain is {uncertain!r}; expected one of {', '.join(UNCERTAIN_POLICIES)}")
-        if threshold_rule not in RULES or (threshold_target is None) != (threshold_rule == "youden"):
-            raise ConfigError(f"evaluation threshold_rule is {threshold_rule!r} with threshold_target "
-                              f"{threshold_target}; expected youden, or a share to reach for the others")  # fmt: skip
+        main = OperatingPoint.checked("threshold_rule", {"rule": threshold_rule, "target": threshold_target})
+        points = {str(name): OperatingPoint.checked(f"operating_points.{name}", point)
+                  for name, point in (operating_points or {}).items()}  # fmt: skip
+        for name, datasets in (subsets or {}).items():
+            if isinstance(datasets, str) or not datasets:
+                raise ConfigError(f"evaluation subsets.{name} is {datasets!r}; expected a list of data sets")
         if bootstrap < 1 or not 0 < confidence < 1 or bins < 1:
             raise ConfigError(f"evaluation bootstrap={bootstrap}, confidence={confidence}, bins={bins}; expected at "
                               "least 1 replicate and 1 bin, and a confidence between 0 and 1")  # fmt: skip
         self.options = FindingsOptions(
-            threshold_split, score_split, uncertain, {k: tuple(v) for k, v in (groups or {}).items()}, threshold_rule,
-            threshold_target, bootstrap, seed, confidence, bins,
+            threshold_split, score_split, uncertain, {k: tuple(v) for k, v in (groups or {}).items()}, main,
+            bootstrap, seed, confidence, bins, points, {k: tuple(v) for k, v in (subsets or {}).items()},
         )  # fmt: skip
+        self.output = output
 
     def rows(self, batch: Mapping[str, Any], output: Any, table: "StudyTable") -> pd.DataFrame:
         """One row per image of a batch, whatever is known of its targets.
 
         Args:
             batch: has `index` (B,), rows of the study table; targets are taken from the table, not from the batch.
-            output: has `logits` (B, L), L the table's labels in their order.
+            output: has logits (B, L) as its attribute `self.output`, L the table's labels in their order.
 
         Raises:
-            RunError: logits of another shape.
+            RunError: no such output, or logits of another shape.
         """
-        index, logits = np.asarray(batch["index"], dtype=np.int64), to_numpy(output.logits)
-        if logits.shape != (len(index), len(table.labels)):
-            raise RunError(f"the model gave logits of shape {logits.shape} for {len(index)} images and "
-                           f"{len(table.labels)} labels; was it made for another label set?")  # fmt: skip
-        images = table.frame.iloc[index]
-        columns = image_columns(images)
-        columns |= {f"target/{label}": images[label].to_numpy(dtype=np.float32) for label in table.labels}
-        columns |= {f"logit/{label}": logits[:, number] for number, label in enumerate(table.labels)}
-        return pd.DataFrame(columns)
+        return scored_rows(batch, output, self.output, table)
 
     def collect(self, parts: Sequence[pd.DataFrame], table: "StudyTable", *, partial: bool = False) -> Predictions:
         """Join the rows of all batches and processes; see `cxrvl.evaluation.collection.collect`."""
@@ -99,3 +102,29 @@ class FindingsEvaluator:
     def metrics(self, predictions: Predictions) -> dict[str, Any]:
         """All metrics of `findings_metrics`, JSON-able."""
         return findings_metrics(predictions, self.options)
+
+
+def scored_rows(batch: Mapping[str, Any], output: Any, name: str, table: "StudyTable") -> pd.DataFrame:
+    """Keys, targets and logits of a batch, one row per image.
+
+    Args:
+        batch: has `index` (B,), rows of the study table.
+        output: has logits (B, L) as its attribute `name`.
+
+    Raises:
+        RunError: no such output, or logits of another shape.
+    """
+    values = getattr(output, name, None)
+    if values is None:
+        there = [field for field in getattr(output, "_fields", ()) if "logits" in field]
+        raise RunError(f"the evaluation scores the output {name!r}, which this task does not give; it gives "
+                       f"{', '.join(there) or 'no logits'}: set the evaluator's output to that, or leave it out")  # fmt: skip
+    index, logits = np.asarray(batch["index"], dtype=np.int64), to_numpy(values)
+    if logits.shape != (len(index), len(table.labels)):
+        raise RunError(f"the model gave logits of shape {logits.shape} for {len(index)} images and "
+                       f"{len(table.labels)} labels; was it made for another label set?")  # fmt: skip
+    images = table.frame.iloc[index]
+    columns = image_columns(images)
+    columns |= {f"target/{label}": images[label].to_numpy(dtype=np.float32) for label in table.labels}
+    columns |= {f"logit/{label}": logits[:, number] for number, label in enumerate(table.labels)}
+    return pd.DataFrame(columns)

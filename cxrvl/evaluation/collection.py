@@ -54,6 +54,7 @@ def collect(
     *,
     info: Mapping[str, Any] | None = None,
     partial: bool = False,
+    rows: np.ndarray | None = None,
 ) -> Predictions:
     """All parts of an evaluation as whole predictions: every image of the splits once, none else.
 
@@ -61,13 +62,14 @@ def collect(
         parts: frames from `evaluator.rows`, of all batches and processes.
         splits: the splits evaluated.
         partial: True accepts that images are missing (a debugging run with limited batches) and says so in the file.
+        rows: the table rows (n,) of the splits that are scored; None = all of them.
 
     Raises:
         RunError: images of the splits were not scored, or others were, or repeated ones disagree.
     """
-    rows = merge(kind, parts)
-    wanted = table.frame.iloc[np.concatenate([table.split(name) for name in splits])]
-    expected, scored = (pd.MultiIndex.from_frame(frame[IMAGE].drop_duplicates()) for frame in (wanted, rows))
+    merged = merge(kind, parts)
+    wanted = table.frame.iloc[np.concatenate([table.split(name) for name in splits]) if rows is None else rows]
+    expected, scored = (pd.MultiIndex.from_frame(frame[IMAGE].drop_duplicates()) for frame in (wanted, merged))
     missing, foreign = expected.difference(scored), scored.difference(expected)
     if len(foreign) or (len(missing) and not partial):
         example = "/".join(map(str, (foreign if len(foreign) else missing)[0]))
@@ -80,7 +82,7 @@ def collect(
         wanted = wanted[pd.MultiIndex.from_frame(wanted[IMAGE]).isin(scored)]
     folds = {name: int((wanted["split"] == name).sum()) for name in splits}
     return Predictions.build(
-        rows, kind=kind, labels=table.labels, folds=folds, split_name=table.split_name, complete=not len(missing),
+        merged, kind=kind, labels=table.labels, folds=folds, split_name=table.split_name, complete=not len(missing),
         info={"split_sha256": table.split_sha256, **(info or {})}, origin="evaluation",
     )  # fmt: skip
 
@@ -99,7 +101,7 @@ def _check_agreement(kept: pd.DataFrame, repeated: pd.DataFrame, keys: list[str]
     for name in kept.columns.difference([*keys, "_part"]):
         again, first = pairs[f"{name}_again"], pairs[name]
         same = (again == first) | (again.isna() & first.isna())
-        if name.startswith("logit/") or name == "rating":
+        if name.startswith("logit/") or name in ("rating", "in_box", "entropy"):
             same |= (again - first).abs() <= tolerance * first.abs().clip(lower=1.0)
         elif name in ("x", "y", "x0", "y0", "x1", "y1"):
             same |= pairs["entry"] == "mark"

@@ -9,15 +9,13 @@ from numpy.typing import NDArray
 
 from cxrvl.errors import DataError
 from cxrvl.evaluation.labels import label_scores, patient_numbers
-from cxrvl.evaluation.localization_metrics import LabelMarks, MarksOptions
+from cxrvl.evaluation.localization_metrics import MarksOptions
 from cxrvl.evaluation.predictions import Predictions
-from cxrvl.evaluation.statistics.auroc import RankedScores
-from cxrvl.evaluation.statistics.bootstrap import Difference, Interval, Statistic, difference, replicate, row_interval
+from cxrvl.evaluation.row_statistics import METRICS, Scoring, Selection, scored_images, statistics
+from cxrvl.evaluation.statistics.bootstrap import Difference, Interval, difference, replicate, row_interval
 from cxrvl.evaluation.statistics.delong import AurocTest, delong_test
 
 Floats = NDArray[np.float64]
-METRICS = {"auroc": "findings", "jafroc": "marks", "pointing_game": "marks"}
-"""Metric of a row -> kind of the predictions it is computed from."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +61,7 @@ def row_scores(
     labels: Sequence[str] | None = None,
     uncertain: str = "ignore",
     options: MarksOptions | None = None,
+    selection: Selection | None = None,
     bootstrap: int = 1000,
     bootstrap_seed: int = 0,
 ) -> RowScores:
@@ -70,11 +69,12 @@ def row_scores(
 
     Args:
         predictions: one per training seed.
-        metric: "auroc" (of findings), "jafroc" or "pointing_game" (of marks).
+        metric: one of `cxrvl.evaluation.row_statistics.METRICS`; thresholds of operating points are fixed on "val".
         seeds: the training seeds; 0, 1, ... if absent.
         labels: those wanted, all if absent.
         uncertain: what uncertain targets count as in findings.
         options: hit rule and uncertain policy of marks; its split and bootstrap fields are not used.
+        selection: the part of the images, or of the conditions, that counts; all if absent.
 
     Raises:
         DataError: no predictions, another kind, a label that is not there, or seeds that scored different images.
@@ -87,17 +87,16 @@ def row_scores(
     numbers = tuple(range(len(predictions)) if seeds is None else seeds)
     if len(set(numbers)) != len(predictions):
         raise DataError(f"{len(predictions)} predictions for the seeds {numbers}: expected one of each")
-    estimates, replicates, images = [], [], None
+    scoring = Scoring(split, "val", uncertain, options or MarksOptions(), selection or Selection())
+    estimates, replicates, images, count = [], [], None, 0
     for prediction in predictions:
-        here = scored_images(prediction, metric, split, names)
+        here = scored_images(prediction, metric, scoring, names)
         images = here if images is None else images
         _check_same(images, here, predictions[0].split_name, prediction.split_name)
-        frame = prediction.of_split(split)
-        row_patients, count = patient_numbers(frame)
-        statistics = _statistics(frame, metric, names, row_patients, count, uncertain, options)
+        found, count = statistics(prediction, metric, scoring, names)
         everyone = np.ones((count, 1), dtype=np.float32)
-        estimates.append([float(statistics[name](everyone)[0]) for name in names])
-        drawn = replicate(count, statistics, bootstrap, bootstrap_seed)
+        estimates.append([float(found[name](everyone)[0]) for name in names])
+        drawn = replicate(count, found, bootstrap, bootstrap_seed)
         replicates.append(np.stack([drawn[name] for name in names]))
     assert images is not None  # there is at least one prediction
     return RowScores(
@@ -177,6 +176,7 @@ def compare(
     *,
     split: str = "test",
     uncertain: str = "ignore",
+    selection: Selection | None = None,
     confidence: float = 0.95,
 ) -> dict[str, AurocTest]:
     """Paired test per label of two findings files of one seed: DeLong, with patients of several images as clusters.
@@ -185,47 +185,16 @@ def compare(
         DataError: other kinds, labels that are not there, or different images, patients or targets.
     """
     names = tuple(a.labels if labels is None else labels)
-    images_a, images_b = (scored_images(side, "auroc", split, names) for side in (a, b))
+    scoring = Scoring(split, uncertain=uncertain, selection=selection or Selection())
+    images_a, images_b = (scored_images(side, "auroc", scoring, names) for side in (a, b))
     _check_same(images_a, images_b, a.split_name, b.split_name)
-    frames = a.of_split(split), b.of_split(split)
+    frames = scoring.frame(a), scoring.frame(b)
     numbers, _ = patient_numbers(frames[0])
     tests = {}
     for label in names:
         first, second = (label_scores(frame, label, numbers, uncertain) for frame in frames)
         tests[label] = delong_test(first.logits, second.logits, first.targets, first.patients, confidence=confidence)
     return tests
-
-
-def scored_images(predictions: Predictions, metric: str, split: str, labels: Sequence[str]) -> pd.DataFrame:
-    """Keys, patients, targets (and lesions) of what was scored, in the order of the file, for comparing files.
-
-    Raises:
-        DataError: the kind of predictions does not hold the metric, or lacks a label.
-    """
-    missing = [label for label in labels if label not in predictions.labels]
-    if predictions.kind != METRICS[metric] or missing:
-        raise DataError(f"{metric} needs predictions of kind {METRICS[metric]!r} with the labels {list(labels)}; found "
-                        f"kind {predictions.kind!r}, missing labels {missing}")  # fmt: skip
-    frame, columns = predictions.of_split(split), ["dataset", "image", "patient"]
-    if predictions.kind == "findings":
-        return frame[columns + [f"target/{label}" for label in labels]]
-    truth = frame[((frame["entry"] == "lesion") | (frame["number"] == 0)) & frame["label"].isin(list(labels))]
-    place = truth[["x0", "y0", "x1", "y1"]].where(truth["entry"] == "lesion")
-    return pd.concat([truth[[*columns, "label", "entry", "target"]], place], axis=1).reset_index(drop=True)
-
-
-def _statistics(
-    frame: pd.DataFrame, metric: str, labels: Sequence[str], numbers: NDArray[np.int64], count: int, uncertain: str,
-    options: MarksOptions | None,
-) -> dict[str, Statistic]:  # fmt: skip
-    """The metric of each label as a function of how often each patient is drawn."""
-    if metric == "auroc":
-        scores = {label: label_scores(frame, label, numbers, uncertain) for label in labels}
-        return {label: RankedScores(s.logits, s.targets, s.patients, count).auroc for label, s in scores.items()}
-    marks = {label: LabelMarks(frame, label, numbers, count, options or MarksOptions()) for label in labels}
-    if metric == "jafroc":
-        return {label: one.jafroc.figure_of_merit for label, one in marks.items()}
-    return {label: one.pointing for label, one in marks.items()}
 
 
 def _defined(rows: Sequence[RowScores], labels: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

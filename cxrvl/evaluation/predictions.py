@@ -18,7 +18,16 @@ from cxrvl.files import write_atomic
 
 IMAGE_COLUMNS = ("dataset", "image", "patient", "study", "split")
 MARK_TEXT, MARK_NUMBERS = ("label", "entry"), ("rating", "x", "y", "x0", "y0", "x1", "y1", "target")
-KEYS = {"findings": ("dataset", "image"), "marks": ("dataset", "image", "label", "entry", "number")}
+KEYS = {
+    "findings": ("dataset", "image"),
+    "marks": ("dataset", "image", "label", "entry", "number"),
+    "robustness": ("dataset", "image", "corruption", "severity"),
+    "attention": ("dataset", "image", "label", "head"),
+}
+PER_LABEL = ("findings", "robustness")
+"""Kinds with `target/<label>` and `logit/<label>` in every row."""
+CONDITION = {"corruption": object, "severity": np.int64}
+ATTENTION = {"label": object, "head": np.int64, "in_box": np.float32, "chance": np.float32, "entropy": np.float32}
 _METADATA = b"cxrvl"
 
 
@@ -50,6 +59,9 @@ class Predictions:
 
     kind "findings": one row per image with `target/<label>` (1, 0, -1, NaN) and `logit/<label>`, float32.
     kind "marks": one row per mark or lesion; see `cxrvl.evaluation.localization`.
+    kind "robustness": one row per image and condition (`corruption`, `severity`), else as findings; see
+    `cxrvl.evaluation.robustness`.
+    kind "attention": one row per image, label with a box, and head; see `cxrvl.evaluation.cls_attention`.
     """
 
     frame: pd.DataFrame
@@ -172,28 +184,38 @@ def patients(frame: pd.DataFrame) -> pd.Series:
 
 def _columns(kind: str, labels: Sequence[str], origin: str) -> dict[str, Any]:
     text: dict[str, Any] = dict.fromkeys(IMAGE_COLUMNS, object)
-    if kind == "findings":
+    if kind in PER_LABEL:
         names = [f"{side}/{label}" for side in ("target", "logit") for label in labels]
-        return text | dict.fromkeys(names, np.float32)
+        return text | (CONDITION if kind == "robustness" else {}) | dict.fromkeys(names, np.float32)
+    if kind == "attention":
+        return text | ATTENTION
     if kind == "marks":
         return text | dict.fromkeys(MARK_TEXT, object) | {"number": np.int64} | dict.fromkeys(MARK_NUMBERS, np.float32)
     raise DataError(f"{origin}: unknown kind of predictions {kind!r}; expected one of {sorted(KEYS)}")
 
 
 def _check_values(frame: pd.DataFrame, kind: str, labels: Sequence[str], origin: str) -> None:
-    targets = [f"target/{label}" for label in labels] if kind == "findings" else ["target"]
-    wrong = ~(frame[targets].isin([1, 0, -1]) | frame[targets].isna())
-    for name in wrong.columns[wrong.any()]:
-        row = frame[wrong[name]].iloc[0]
-        raise DataError(f"{origin}: image {row['image']}: {name} is {row[name]}, expected 1, 0, -1 or missing")
-    if kind == "findings":
-        numbers, rows = [f"logit/{label}" for label in labels], frame
-    else:
+    numbers, rows = [f"logit/{label}" for label in labels], frame
+    targets = [f"target/{label}" for label in labels]
+    if kind == "marks":
+        targets = ["target"]
         strange = ~frame["entry"].isin(["mark", "lesion"]) | ~frame["label"].isin(list(labels))
         if strange.any():
             row = frame[strange].iloc[0]
             raise DataError(f"{origin}: image {row['image']}: entry {row['entry']!r} of label {row['label']!r}")
         numbers, rows = ["rating"], frame[frame["entry"] == "mark"]
+    elif kind == "attention":
+        targets, numbers = [], ["in_box", "chance", "entropy"]
+        strange = ~frame["label"].isin(list(labels))
+        if strange.any():
+            row = frame[strange].iloc[0]
+            raise DataError(
+                f"{origin}: image {row['image']}: attention in boxes of {row['label']!r}, which is no label"
+            )
+    wrong = ~(frame[targets].isin([1, 0, -1]) | frame[targets].isna())
+    for name in wrong.columns[wrong.any()]:
+        row = frame[wrong[name]].iloc[0]
+        raise DataError(f"{origin}: image {row['image']}: {name} is {row[name]}, expected 1, 0, -1 or missing")
     broken = ~rows[numbers].apply(np.isfinite)
     for name in broken.columns[broken.any()]:
         row = rows[broken[name]].iloc[0]

@@ -12,12 +12,13 @@ from cxrvl.config.build import build
 from cxrvl.data.modules.base import CXRDataModule
 from cxrvl.data.rows import LabelledRows
 from cxrvl.evaluation.predictions import read_predictions, write_predictions
+from cxrvl.evaluation.probing import Network, Probing, Selective
 from cxrvl.files import read_json, write_json
 from cxrvl.runs.evaluations import Evaluation
 from cxrvl.runs.store import Run
 from cxrvl.tasks.base import Task
 
-METRICS_VERSION = 1
+METRICS_VERSION = 2
 """Raised by hand whenever code changes a metric; metrics.json is then computed again from the predictions."""
 
 
@@ -25,7 +26,7 @@ class PredictionCollector(pl.Callback):
     """Turns every predicted batch into rows of an evaluator's table, in the order of prediction.
 
     Args:
-        evaluator: has `rows(batch, output, table)`.
+        evaluator: has `rows(batch, output, table)`, or asks more of the network: see `cxrvl.evaluation.probing`.
         table: the table the batches' `index` points into.
     """
 
@@ -38,7 +39,15 @@ class PredictionCollector(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
         """Keep the rows of one batch."""
-        self.parts.append(self.evaluator.rows(to_cpu(batch), to_cpu(outputs), self.table))
+        if not isinstance(self.evaluator, Probing):
+            self.parts.append(self.evaluator.rows(to_cpu(batch), to_cpu(outputs), self.table))
+            return
+        network = Network(
+            predict=lambda changed: trainer.strategy.predict_step(changed, batch_idx),
+            task=pl_module,
+            precision=trainer.precision_plugin.forward_context,
+        )
+        self.parts.append(self.evaluator.probe(batch, outputs, network, self.table))
 
 
 def to_cpu(value: Any) -> Any:
@@ -61,8 +70,11 @@ def check_splits(table: LabelledRows, evaluations: Iterable[Evaluation]) -> None
         CxrvlError: an evaluator's settings cannot be right, or a split it scores has no image.
     """
     for evaluation in evaluations:
-        for split in build(evaluation.evaluator).splits:
+        evaluator = build(evaluation.evaluator)
+        for split in evaluator.splits:
             table.split(split)
+        if isinstance(evaluator, Selective):
+            evaluator.scored(table)
 
 
 def predict_missing(

@@ -13,7 +13,8 @@ EVALUATION_VERSION = 1
 """Raised by hand whenever code changes the rows an evaluator writes."""
 
 METRIC_ONLY_KEYS = frozenset({
-    "threshold_split", "score_split", "uncertain", "groups", "threshold_rule", "threshold_target", "bootstrap", "seed",
+    "threshold_split", "score_split", "uncertain", "groups", "threshold_rule", "threshold_target", "operating_points",
+    "subsets", "bootstrap", "seed",
     "confidence", "bins", "hit", "hit_radius", "hit_iou", "iou_thresholds", "weighted",
 })  # fmt: skip
 """Evaluator settings that change metrics but not the predicted rows, so that no prediction is computed again."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from cxrvl.config.nearest import did_you_mean
 from cxrvl.errors import ConfigError, WeightsError
+from cxrvl.interop.layouts import layout
 from cxrvl.interop.published import published
 
 KINDS = ("run", "file", "published")
@@ -25,12 +26,14 @@ class Start:
         source: of a run its overrides, or its id alone; else the one path or name.
         parts: parts of the new model -> parts of the other one; None = the whole model.
         use: best | final, which weights of the run.
+        layout: of a file that other code wrote; None = one of cxrvl's, or a plain state dict.
     """
 
     kind: str
     source: tuple[str, ...]
     parts: dict[str, str] | None = None
     use: str = "best"
+    layout: str | None = None
 
     @property
     def run_id(self) -> str | None:
@@ -52,14 +55,16 @@ def read_start(config: Mapping[str, Any]) -> Start | None:
     if not isinstance(node, Mapping) or len(given) != 1:
         raise ConfigError(f"init_from is {node}; {EXPECTED}")
     kind = given[0]
-    known = {*KINDS, "parts"} | ({"use"} if kind == "run" else set())
+    known = {*KINDS, "parts"} | {"run": {"use"}, "file": {"layout"}}.get(kind, set())
     for key in node:
         if key not in known:
             raise ConfigError(f"init_from.{key} is no key of {{{kind}: ...}}{did_you_mean(str(key), known)}")
     use = node.get("use", "best")
     if use not in WEIGHTS:
         raise ConfigError(f"init_from.use is {use!r}; expected best or final")
-    return Start(kind, _source(kind, node[kind]), _parts(node.get("parts")), use)
+    if node.get("layout") is not None:
+        layout(node["layout"])
+    return Start(kind, _source(kind, node[kind]), _parts(node.get("parts")), use, node.get("layout"))
 
 
 def _source(kind: str, value: Any) -> tuple[str, ...]:
@@ -94,9 +99,11 @@ def _parts(value: Any) -> dict[str, str] | None:
 
 
 def selected(start: Start) -> dict[str, str] | None:
-    """Return mine -> theirs of the parts to load; None = the whole model. Published weights offer named parts alone."""
+    """Return mine -> theirs of the parts to load; None = the whole model. What others wrote offers named parts alone."""
     if start.parts is None and start.kind == "published":
         return {part: part for part in published(start.source[0]).parts}
+    if start.parts is None and start.layout is not None:
+        return {part: part for part in layout(start.layout).whole}
     return start.parts
 
 
@@ -115,7 +122,8 @@ def start_identity(start: Start, upstream: str | None) -> dict[str, Any]:
     if start.kind == "run":
         return {"run": upstream, "use": start.use, "parts": selected(start)}
     if start.kind == "file":
-        return {"file": f"sha256:{file_digest(start_file(start))}", "parts": selected(start)}
+        as_whose = {} if start.layout is None else {"layout": start.layout}
+        return {"file": f"sha256:{file_digest(start_file(start))}", "parts": selected(start), **as_whose}
     name = start.source[0]
     return {"published": name, "revision": published(name).revision, "parts": selected(start)}
 

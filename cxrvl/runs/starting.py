@@ -2,9 +2,12 @@
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from cxrvl.config.targets import locate
+from cxrvl.errors import WeightsError
+from cxrvl.interop.layouts import LAYOUTS, layout, read_file
 from cxrvl.interop.published import published, read_published
 from cxrvl.runs.parts import Weights, prefix_of, read_weights, take
 from cxrvl.runs.start import Start, read_start, selected, start_file
@@ -51,6 +54,8 @@ def check_parts(config: dict[str, Any], upstream: dict[str, Any] | None) -> None
     theirs = parts_of(upstream) if upstream is not None else None
     if start.kind == "published":
         theirs = dict.fromkeys(published(start.source[0]).parts, "")
+    elif start.layout is not None:
+        theirs = layout(start.layout).parts
     for mine, other in chosen.items():
         prefix_of(mine, parts_of(config), "this task")
         if theirs is not None:
@@ -60,11 +65,22 @@ def check_parts(config: dict[str, Any], upstream: dict[str, Any] | None) -> None
 def _weights(start: Start, config: dict[str, Any]) -> Weights:
     if start.kind == "published":
         return _published(start.source[0])
+    if start.layout is not None:
+        return _laid_out(start.layout, start_file(start))
     if start.kind == "file":
-        return read_weights(start_file(start))
+        return _own(start_file(start))
     run = start_run(config)
     weights = replace(read_weights(weights_of(run, start.use)), origin=f"run {run.run_id}")
     return weights if weights.parts is not None else replace(weights, parts=parts_of(run.config()))
+
+
+def _own(path: Path) -> Weights:
+    try:
+        return read_weights(path)
+    except WeightsError as error:
+        raise WeightsError(
+            f"{error}; if other code wrote it, say whose: init_from.layout={'|'.join(LAYOUTS)}"
+        ) from error
 
 
 def _published(name: str) -> Weights:
@@ -76,3 +92,9 @@ def _published(name: str) -> Weights:
         frozenset(f"{part}.{key}" for part, key in known.stems.items()),
         "choose the network they were made with; under inserted context modules, set model.backbone.weights instead",
     )
+
+
+def _laid_out(name: str, path: Path) -> Weights:
+    known, state = layout(name), read_file(name, path)
+    parts = {part: prefix for part, prefix in known.parts.items() if any(key.startswith(prefix) for key in state)}
+    return Weights(str(path), state, parts, frozenset(key for key in state if key.endswith(known.stem)))

@@ -1,68 +1,19 @@
 """Where do an ACM's attend maps K and Q look, beside the ground-truth box, chosen without and with knowing it?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrvl.errors import DataError
-from cxrvl.evaluation.attention import (
-    BOX_COLOUR,
-    COLOURS,
-    Box,
-    above_uniform,
-    checked_maps,
-    coverage,
-    mass_in_boxes,
-    oracle_group,
-    sharpest_group,
-)
+from cxrvl.evaluation.attention import BOX_COLOUR, Box, checked_maps
+from cxrvl.tables.attention_drawing import GREY, SCALE, Example, check_boxes, draw_image, frame, overlay, share, told
 from cxrvl.tables.canvas import INK, Sheet, save
 from cxrvl.tables.cells import NOTHING
 from cxrvl.tables.synthetic import SYNTHETIC
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap
-
-GREY = "#555555"
 _CELL, _THUMB, _PER_LINE = 1.3, 0.78, 8
-_SCALE = "Yellow: ground-truth box. Colour: attention above the uniform level, each map up to its own maximum."
-
-
-@dataclass(frozen=True)
-class Example:
-    """One image with its boxes and the maps of one module: K and Q, each (G, h, w), summing to 1 per group."""
-
-    image: NDArray[np.float64]
-    boxes: Sequence[Box]
-    title: str
-    maps: dict[str, NDArray[np.float64]]
-
-    def mass(self, attention: NDArray[np.float64]) -> float:
-        """Attention of one map (h, w) inside the boxes; NaN without a box."""
-        return float(mass_in_boxes(attention[None, None], [self.boxes])[0, 0])
-
-    @property
-    def chance(self) -> float:
-        """The share of the image that the boxes cover: what attention spread evenly puts into them."""
-        return float(coverage(self.boxes, *next(iter(self.maps.values())).shape[1:]).mean())
-
-    @property
-    def aspect(self) -> float:
-        """Height over width, so that nothing is stretched."""
-        return self.image.shape[0] / self.image.shape[1]
-
-    def sharpest(self, side: str) -> int:
-        """The label-free choice of a group."""
-        return int(sharpest_group(self.maps[side][None])[0])
-
-    def oracle(self, side: str) -> int:
-        """The choice that knows the box; -1 without one."""
-        return int(oracle_group(self.maps[side][None], [self.boxes])[0])
 
 
 def attention_figure(
@@ -102,7 +53,7 @@ def attention_figure(
     for line, example in enumerate(examples):
         y = top + line * step
         sheet.text(0.2, y + _CELL / 2, example.title, size=8.5, align="center", rotation=90)
-        _image(sheet.axes(places[0], y, _CELL, _CELL), example)
+        draw_image(sheet.axes(places[0], y, _CELL, _CELL), example)
         for column, side in enumerate(("K", "Q") * 3):
             group = (None, example.sharpest(side), example.oracle(side))[column // 2]
             x = places[column + 1]
@@ -110,14 +61,14 @@ def attention_figure(
                 sheet.text(x + _CELL / 2, y + _CELL / 2, f"{NOTHING} (no box)", size=7.5, colour=GREY, align="center")
                 continue
             attention = example.maps[side].mean(axis=0) if group is None else example.maps[side][group]
-            _overlay(sheet.axes(x, y, _CELL, _CELL), example, attention, side)
+            overlay(sheet.axes(x, y, _CELL, _CELL), example, attention, side)
             sheet.text(
-                x + _CELL / 2, y + _CELL + 0.03, _told(example, attention, group), size=6.5, colour=GREY, align="center"
+                x + _CELL / 2, y + _CELL + 0.03, told(example, attention, group), size=6.5, colour=GREY, align="center"
             )
-    told = "Percentages: attention in the box; in brackets the box's share of the image (chance). Groups count from 0."
-    sheet.text(0.1, sheet.height - 0.36, told, size=7, colour=GREY)
+    words = "Percentages: attention in the box; in brackets the box's share of the image (chance). Groups count from 0."
+    sheet.text(0.1, sheet.height - 0.36, words, size=7, colour=GREY)
     sheet.text(
-        0.1, sheet.height - 0.2, " ".join(filter(None, (_SCALE, SYNTHETIC if synthetic else ""))), size=7, colour=GREY
+        0.1, sheet.height - 0.2, " ".join(filter(None, (SCALE, SYNTHETIC if synthetic else ""))), size=7, colour=GREY
     )
     return save(sheet.figure, path)
 
@@ -148,7 +99,7 @@ def attention_sheet(
     sheet = Sheet(max(width, 6.4), top + 2 * side_height + 0.44)
     sheet.text(0.1, 0.12, f"All {groups} groups of {model}, {module_name}", size=11, weight="bold")
     sheet.text(
-        0.1, 0.4, f"{title}; below each map: group, attention in the box (chance {_share(example.chance)})", size=8
+        0.1, 0.4, f"{title}; below each map: group, attention in the box (chance {share(example.chance)})", size=8
     )
     for position, side in enumerate(("K", "Q")):
         y0 = top + position * side_height
@@ -158,13 +109,13 @@ def attention_sheet(
             line, column = divmod(group, _PER_LINE)
             x, y = 0.1 + column * (_THUMB + 0.05), y0 + line * step
             axes = sheet.axes(x, y, _THUMB, _THUMB)
-            _overlay(axes, example, attention, side, thin=True)
+            overlay(axes, example, attention, side, thin=True)
             if group in marks:
-                _frame(axes, *marks[group])
-            told = f"{group}: {_share(example.mass(attention))}"
-            sheet.text(x + _THUMB / 2, y + _THUMB + 0.015, told, size=5.5, align="center", colour=GREY)
+                frame(axes, *marks[group])
+            below = f"{group}: {share(example.mass(attention))}"
+            sheet.text(x + _THUMB / 2, y + _THUMB + 0.015, below, size=5.5, align="center", colour=GREY)
     framed = "Framed: lowest entropy (solid); most attention in the box, an oracle (dashed)."
-    for number, words in enumerate((framed, _SCALE, SYNTHETIC if synthetic else "")):
+    for number, words in enumerate((framed, SCALE, SYNTHETIC if synthetic else "")):
         sheet.text(0.1, sheet.height - 0.52 + 0.16 * number, words, size=7, colour=GREY)
     return save(sheet.figure, path)
 
@@ -185,70 +136,8 @@ def _examples(
         )
     if not len(shown):
         raise DataError("no image to draw attention on")
-    for drawn in boxes:
-        for x0, y0, x1, y1 in drawn:
-            if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
-                raise DataError(f"box {(x0, y0, x1, y1)} is not x0 < x1, y0 < y1 within [0, 1] of the shown image")
+    check_boxes(boxes)
     return [
         Example(image, box, title, {"K": key, "Q": query})
         for image, box, title, key, query in zip(shown, boxes, titles, keys, queries, strict=True)
     ]
-
-
-def _image(axes: "Axes", example: Example, thin: bool = False) -> None:
-    from matplotlib.patches import Rectangle
-    from matplotlib.patheffects import withStroke
-
-    axes.set_axis_off()
-    axes.imshow(
-        example.image, cmap="gray", vmin=0, vmax=1, extent=(0, 1, 1, 0), aspect=example.aspect, interpolation="bilinear"
-    )
-    axes.set(xlim=(0, 1), ylim=(1, 0))
-    line = 0.8 if thin else 1.3
-    for x0, y0, x1, y1 in example.boxes:
-        halo = [withStroke(linewidth=line + 1.2, foreground="black")]
-        axes.add_patch(
-            Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=BOX_COLOUR, linewidth=line, path_effects=halo)
-        )
-
-
-def _overlay(axes: "Axes", example: Example, attention: NDArray[np.float64], side: str, thin: bool = False) -> None:
-    _image(axes, example, thin)
-    strength = above_uniform(attention)
-    axes.imshow(
-        strength, cmap=_fade(side), vmin=0, vmax=1, extent=(0, 1, 1, 0), aspect=example.aspect, interpolation="bilinear"
-    )
-
-
-def _fade(side: str) -> "Colormap":
-    """From nothing to the side's colour: the image stays visible where the map is low."""
-    from matplotlib.colors import LinearSegmentedColormap, to_rgb
-
-    return LinearSegmentedColormap.from_list(side, [(*to_rgb(COLOURS[side]), 0.0), (*to_rgb(COLOURS[side]), 0.85)])
-
-
-def _frame(axes: "Axes", colour: str, style: str) -> None:
-    from matplotlib.patches import Rectangle
-
-    axes.add_patch(
-        Rectangle(
-            (0, 0),
-            1,
-            1,
-            fill=False,
-            edgecolor=colour,
-            linewidth=2.6,
-            linestyle=style,
-            transform=axes.transAxes,
-            zorder=9,
-        )
-    )
-
-
-def _told(example: Example, attention: NDArray[np.float64], group: int | None) -> str:
-    who = "all groups" if group is None else f"group {group}"
-    return f"{who}: {_share(example.mass(attention))} ({_share(example.chance)})" if example.boxes else who
-
-
-def _share(value: float) -> str:
-    return NOTHING if np.isnan(value) else f"{100 * value:.0f} %"

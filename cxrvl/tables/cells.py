@@ -4,14 +4,16 @@ Metrics are printed in percent points with two decimals, differences with a sign
 rules for the terminal, Markdown and LaTeX. The CSV keeps unrounded fractions.
 """
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from cxrvl.evaluation.comparison import METRICS
+from cxrvl.evaluation.row_statistics import METRICS
 from cxrvl.tables.published import PublishedNumber
 from cxrvl.tables.result import OTHER_CLASSES, OTHER_SPLIT, TableResult
-from cxrvl.tables.spec import Column
+from cxrvl.tables.spec import Column, Measure
 from cxrvl.tables.synthetic import SYNTHETIC
 
 NOTHING = "—"
@@ -106,9 +108,10 @@ def document(result: TableResult) -> Document:
     line, table = result.line, result.table
     with_published = bool(line.show_published and result.frame["published"].notna().any())
     main = tuple(_column_block(result, column, with_published) for column in line.columns)
-    further = [block for block in (_comparison_block(result), *_label_blocks(result)) if block]
+    further = [block for block in (_comparison_block(result), _delong_block(result), *_label_blocks(result)) if block]
     context = _context_block(result)
     footnotes = [note for note in (table.intro, line.protocol, *line.notes) if note]
+    footnotes += result.notes
     if any(METRICS[column.metric] == "marks" for column in line.columns):
         footnotes.append("Localisation: a mark hits a lesion when its peak lies inside the box.")
     shown = [*main, *further, *([context] if context else [])]
@@ -168,7 +171,7 @@ def _column_block(result: TableResult, column: Column, with_published: bool) -> 
         else:
             cells += [delta, "", NOT_TESTED]
         if with_published:
-            cells.append(published(table.published.get(row.name, column.group, column.metric)))
+            cells.append(published(table.published_number(line, row.name, column)))
             cells.append(cell["difference_note"] or signed(cell["difference"]))
         rows.append(tuple(cells))
     entered, total = (int(result.cell(line.baseline, column)[name]) for name in ("classes_entered", "classes_total"))
@@ -193,11 +196,42 @@ def _comparison_block(result: TableResult) -> Block | None:
     return Block("Further comparisons", ("Rows", "Measure", "Δ", "p", "p (Holm)"), rows) if rows else None
 
 
+def _delong_block(result: TableResult) -> Block | None:
+    """Paired tests of single runs where one label is asked for; of many labels the file has them."""
+    frame = result.delong
+    if frame.empty or frame["label"].nunique() > 1:
+        return None
+    measures = {one.key: one for one in result.line.measures}
+    words = Counter(measures[key].words for key in dict.fromkeys(frame["measure"]))
+    rows = tuple(
+        (
+            f"{result.line.row(test['row']).label} against {result.line.row(test['against']).label}",
+            _told(measures[test["measure"]], words),
+            str(test["seed"]),
+            difference(test["delta"], test["low"], test["high"]),
+            p_value(test["p_raw"]),
+            p_value(test["p_holm"]),
+        )
+        for test in frame.to_dict("records")
+    )
+    title = "Paired DeLong tests of single runs (Holm's correction per seed)"
+    return Block(title, ("Rows", "Measure", "Seed", "Δ", "p", "p (Holm)"), rows)
+
+
+def _told(measure: Measure, words: Mapping[str, int]) -> str:
+    """A measure in words, with its evaluation where those alone would not tell it from another."""
+    return measure.words + (f" ({measure.evaluation})" if words[measure.words] > 1 else "")
+
+
 def _label_blocks(result: TableResult) -> list[Block]:
     if not result.line.per_label or result.labels.empty:
         return []
-    blocks, numbers = [], result.table.published
-    for metric, frame in result.labels.groupby("metric", sort=False):
+    blocks, numbers, measures = [], result.table.published, {one.key: one for one in result.line.measures}
+    words = Counter(one.words for one in measures.values())
+    for key, frame in result.labels.groupby("measure", sort=False):
+        measure = measures[str(key)]
+        if measure.selection.corruption or measure.selection.severity or frame["group"].nunique() == 1:
+            continue  # one label is what the main block shows already
         shown = [row for row in result.line.rows if row.name in set(frame["row"])]
         printed = frame[frame["published"].notna()] if result.line.show_published else frame.iloc[:0]
         known = [row for row in shown if row.name in set(printed["row"])]
@@ -208,12 +242,10 @@ def _label_blocks(result: TableResult) -> list[Block]:
             rows.append((
                 label,
                 *(spread(cell["mean"], cell["sd"]) for cell in cells),
-                *(published(numbers.get(row.name, label, str(metric))) for row in known),
+                *(published(numbers.get(row.name, label, measure.metric)) for row in known),
             ))  # fmt: skip
         header = ("Finding", *(row.label for row in shown), *(f"{row.label}, published" for row in known))
-        blocks.append(
-            Block(f"{str(metric).replace('_', ' ').upper()} per finding, mean ± sd over seeds", header, tuple(rows))
-        )
+        blocks.append(Block(f"{_told(measure, words)} per finding, mean ± sd over seeds", header, tuple(rows)))
     return blocks
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from cxrvl.config.nearest import did_you_mean
 from cxrvl.errors import ConfigError, DataError, RunError
-from cxrvl.evaluation.comparison import METRICS
 from cxrvl.evaluation.predictions import Predictions, read_predictions
+from cxrvl.evaluation.row_statistics import METRICS
 from cxrvl.files import read_json, read_yaml
 from cxrvl.tables.spec import LineSpec
 

@@ -85,8 +85,8 @@ def write_tables(result: TableResult, folder: Path) -> dict[str, Path]:
     """Write every form of the table into ``folder``, each file atomically.
 
     Returns the paths by kind: ``markdown``, ``latex``, ``csv`` (the tidy frame), ``seeds`` (one row per run and label)
-    and ``comparisons``. Files are named by the line: ``<line>.md``, ``<line>.tex``, ``<line>.csv``,
-    ``<line>.seeds.csv``, ``<line>.comparisons.csv``.
+    ``comparisons``, and ``delong`` (paired tests of single runs). Files are named by the line: ``<line>.md``,
+    ``<line>.tex``, ``<line>.csv``, ``<line>.seeds.csv``, ``<line>.comparisons.csv``, ``<line>.delong.csv``.
     """
     doc: Document = document(result)
     contents = {
@@ -95,6 +95,7 @@ def write_tables(result: TableResult, folder: Path) -> dict[str, Path]:
         "csv": (".csv", csv(result)),
         "seeds": (".seeds.csv", result.seeds.to_csv(index=False, lineterminator="\n")),
         "comparisons": (".comparisons.csv", result.comparisons.to_csv(index=False, lineterminator="\n")),
+        "delong": (".delong.csv", result.delong.to_csv(index=False, lineterminator="\n")),
     }
     paths = {}
     for kind, (suffix, text) in contents.items():

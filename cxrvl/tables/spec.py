@@ -6,9 +6,9 @@ from pathlib import Path
 
 from cxrvl.config.nearest import did_you_mean
 from cxrvl.errors import ConfigError
-from cxrvl.evaluation.comparison import METRICS
 from cxrvl.evaluation.labels import UNCERTAIN_POLICIES
-from cxrvl.tables.published import Published, load_published
+from cxrvl.evaluation.row_statistics import METRICS, Selection
+from cxrvl.tables.published import Published, PublishedNumber, load_published
 from cxrvl.tables.toml_reader import Keys, file_name
 
 ALL = "all"
@@ -24,10 +24,39 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """What is computed once for all labels: a metric of one evaluation's predictions, of all images or a selection."""
+
+    evaluation: str
+    metric: str
+    selection: Selection = field(default_factory=Selection)
+
+    @property
+    def key(self) -> str:
+        """Identifies the measure within its line: ``<evaluation>/<metric>``, ``@<data sets>``, ``#<corruption>.<severity>``."""
+        chosen = self.selection
+        parts = [f"{self.evaluation}/{self.metric}"]
+        parts += [f"@{'+'.join(chosen.datasets)}"] if chosen.datasets else []
+        parts += [f"#{chosen.corruption or 'all'}"] if chosen.corruption or chosen.severity else []
+        parts += [f".{chosen.severity}"] if chosen.severity else []
+        return "".join(parts)
+
+    @property
+    def words(self) -> str:
+        """The metric and what it is restricted to, for titles."""
+        chosen = self.selection
+        told = [self.metric.replace("_", " ").upper(), *chosen.datasets, chosen.corruption]
+        return ", ".join([*filter(None, told), *([f"severity {chosen.severity}"] if chosen.severity else [])])
+
+
+@dataclass(frozen=True)
 class Column:
     """One number per row: a metric of one evaluation's predictions, averaged over the labels of a group.
 
-    ``tested`` says whether row differences in this column enter the table's family of tests (Holm).
+    ``tested`` says whether row differences in this column enter the table's family of tests (Holm). ``selection``:
+    the images of some data sets alone (an external test set), or one corruption or severity of a robustness evaluation.
+    ``published``: the group under which published.csv holds this column's numbers; its split there has the same name.
+    Without it the first column of a metric and group over all images shows those of its group.
     """
 
     evaluation: str
@@ -35,11 +64,18 @@ class Column:
     group: str
     title: str
     tested: bool = True
+    selection: Selection = field(default_factory=Selection)
+    published: str = ""
+
+    @property
+    def measure(self) -> Measure:
+        """What is computed for it, whatever the group."""
+        return Measure(self.evaluation, self.metric, self.selection)
 
     @property
     def key(self) -> str:
-        """Identifies the column within its line: ``<metric>:<group>``."""
-        return f"{self.metric}:{self.group}"
+        """Identifies the column within its line: ``<measure>:<group>``."""
+        return f"{self.measure.key}:{self.group}"
 
 
 @dataclass(frozen=True)
@@ -68,6 +104,11 @@ class LineSpec:
     def evaluations(self) -> tuple[str, ...]:
         """Names of the evaluations whose predictions the columns need, in order of first use."""
         return tuple(dict.fromkeys(column.evaluation for column in self.columns))
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """What the columns need computed, in order of first use."""
+        return tuple(dict.fromkeys(column.measure for column in self.columns))
 
     def row(self, name: str) -> Row:
         """The row of that name; ConfigError when the line has none."""
@@ -134,6 +175,14 @@ class TableSpec:
         spec.published.check_rows(row_names)
         return spec
 
+    def published_number(self, line: LineSpec, row: str, column: Column) -> PublishedNumber | None:
+        """The number published for a row in a column, as `Column` says; None where there is none."""
+        if column.published:
+            return self.published.get(row, column.published, column.metric)
+        alike = [one for one in line.columns if (one.metric, one.group) == (column.metric, column.group)]
+        first = next((one for one in alike if not one.selection and not one.published), None)
+        return self.published.get(row, column.group, column.metric) if column == first else None
+
     def line(self, name: str | None = None) -> LineSpec:
         """The line of that name (``LINE=``), or the only one; ConfigError naming the lines there are."""
         if name is None:
@@ -154,7 +203,9 @@ def _line(name: str, keys: Keys, groups: dict[str, tuple[str, ...]], protocol: s
     columns = tuple(_column(column, groups) for column in keys.tables("columns"))
     column_keys = [column.key for column in columns]
     if len(set(column_keys)) != len(column_keys):
-        raise ConfigError(f"{keys.where}.columns: a metric and group occur twice: {', '.join(column_keys)}")
+        raise ConfigError(
+            f"{keys.where}.columns: an evaluation, metric and group occur twice: {', '.join(column_keys)}"
+        )
     comparisons = keys.pairs("comparisons") or tuple((row, baseline) for row in names if row != baseline)
     for row in [baseline, *(row for pair in comparisons for row in pair)]:
         if row not in names:
@@ -199,12 +250,19 @@ def _column(keys: Keys, groups: dict[str, tuple[str, ...]]) -> Column:
     group = keys.text("group", ALL)
     if group != ALL and group not in groups:
         raise ConfigError(f"{keys.where}.group: unknown label group {group!r}{did_you_mean(group, [ALL, *groups])}")
+    selection = Selection(keys.texts("datasets", ()), keys.text("corruption", ""), keys.integer("severity", 0, least=1))
+    if METRICS[metric] != "robustness" and (selection.corruption or selection.severity):
+        raise ConfigError(
+            f"{keys.where}: corruption and severity go with the metric corrupted_auroc, not with {metric!r}"
+        )
     column = Column(
         evaluation=keys.text("evaluation"),
         metric=metric,
         group=group,
-        title=keys.text("title", f"{metric.upper()}, {group}"),
+        title=keys.text("title", f"{metric.replace('_', ' ').upper()}, {group}"),
         tested=keys.flag("tested", True),
+        selection=selection,
+        published=keys.text("published", ""),
     )
     keys.done()
     return column

@@ -1,8 +1,9 @@
 """What does each kind of picture show of a radiograph, and what is written below it?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from torch import Tensor
 
 from cxrvl.data.boxes import Corners, seen
 from cxrvl.data.studies import SECTIONS, StudyTable
@@ -10,6 +11,9 @@ from cxrvl.models.attention import Attended, order_by_entropy
 from cxrvl.tracking.cases import Case
 from cxrvl.tracking.drawing import beside, grey, with_attention, with_boxes
 from cxrvl.tracking.pictures import Picture
+
+SHOWN = 6
+"""Views, or heads, beside one another in a picture."""
 
 
 def input_pictures(cases: Sequence[Case], table: StudyTable) -> list[Picture]:
@@ -42,6 +46,30 @@ def attention_pictures(cases: Sequence[Case], table: StudyTable, found: Attended
         groups = ", ".join(f"{side} group {sharpest[side][number]}" for side in maps)
         caption = f"{_findings(table, case)}; {found.module.removeprefix('backbone.')}, most concentrated: {groups}"
         pictures.append(_picture(table, case, beside(row), "val/attention", caption))
+    return pictures
+
+
+def cls_pictures(cases: Sequence[Case], table: StudyTable, maps: Tensor) -> list[Picture]:
+    """Each image beside the mean of the heads and the first `SHOWN` heads of CLS attention: maps (n, heads, h, w)."""
+    pictures = []
+    for case, heads in zip(cases, maps.float().cpu().numpy(), strict=True):
+        image, boxes = grey(case.image.numpy()), _boxes(table, case, None)
+        row = [with_boxes(image, boxes), with_attention(image, heads.mean(axis=0), "CLS", boxes)]
+        row += [with_attention(image, head, "CLS", boxes) for head in heads[:SHOWN]]
+        caption = f"{_findings(table, case)}; mean of {len(heads)} heads, then heads 0 to {min(len(heads), SHOWN) - 1}"
+        pictures.append(_picture(table, case, beside(row), "val/cls_attention", caption))
+    return pictures
+
+
+def view_pictures(cases: Sequence[Case], views: Mapping[str, Tensor], table: StudyTable) -> list[Picture]:
+    """The first `SHOWN` views of training images side by side; views: name -> (n, 1, h, w) float32 in [0, 1]."""
+    shown = list(views)[:SHOWN]
+    told = f"{', '.join(shown)}, of {len(views)} views" if len(views) > SHOWN else ", ".join(shown)
+    pictures = []
+    for number, case in enumerate(cases):
+        row = [with_boxes(grey(views[name][number].float().cpu().numpy()), []) for name in shown]
+        caption = f"{_findings(table, case)}; {told}"
+        pictures.append(_picture(table, case, beside(row), "train/views", caption))
     return pictures
 
 

@@ -22,12 +22,25 @@ TITLES = {
         "concentrated group of K, then of Q, chosen without knowing the box. Colour: attention above the uniform level, "
         "each map up to its own maximum.",
     ),
+    "val/cls_attention": (
+        "What the CLS token attends to",
+        "Per radiograph, from left to right: the image with its boxes; the mean over the heads of the last block; its heads "
+        "one by one, in their order. Colour: attention above the uniform level, each map up to its own maximum.",
+    ),
     "train/inputs": (
         "Training images as the network saw them",
         "After augmentation, before the network's own normalisation.",
     ),
+    "train/views": (
+        "Views of training images as student and teacher saw them",
+        "Per radiograph, from left to right, the first views in their order; smaller ones are enlarged.",
+    ),
 }
-COLUMNS = ("auroc", "auprc", "sensitivity", "specificity", "brier", "jafroc", "pointing_game", "positives", "n")
+WIDE = ("val/attention", "val/cls_attention", "train/views")
+COLUMNS = (
+    "auroc", "drop", "auprc", "sensitivity", "specificity", "brier", "jafroc", "pointing_game", "in_box", "chance",
+    "positives", "n",
+)  # fmt: skip
 """Which numbers of metrics.json the page shows, where they are there."""
 
 STYLE = """
@@ -115,7 +128,7 @@ def _gallery(kind: str, pictures: Sequence[Kept]) -> Iterator[str]:
     title, about = TITLES[kind]
     yield f'<h2>{escape(title)}</h2><p class="about">{escape(about)}</p>'
     steps = sorted({picture.step for picture in pictures}, reverse=True)
-    wide = " wide" if kind == "val/attention" else ""
+    wide = " wide" if kind in WIDE else ""
     for step in steps:
         some = [picture for picture in pictures if picture.step == step]
         shown = f'<div class="pictures{wide}">{"".join(map(_figure, some))}</div>'
@@ -132,22 +145,33 @@ def _figure(picture: Kept) -> str:
 
 
 def _results(path: Path) -> Iterator[str]:
-    """Show what metrics.json says of each evaluation, per label with the mean first."""
+    """Show what metrics.json says of each evaluation, per label or corruption with the mean first, and of its subsets."""
     for entry in read_json(path).values() if path.is_file() else ():
         values = entry["values"]
-        rows = {"mean": values.get("mean") or {}} | (values.get("labels") or {})
-        columns = [c for c in COLUMNS if any(isinstance(row.get(c), int | float) for row in rows.values())]
-        if not columns:
-            continue
-        title = f"{entry['name']}: {values.get('score_split', '')} split, {values.get('images', '?')} images"
-        head = "".join(f"<th>{escape(column)}</th>" for column in ("label", *columns))
-        lines = "".join(
-            f"<tr{' class=mean' if label == 'mean' else ''}><td>{escape(label)}</td>"
-            + "".join(f"<td>{_cell(row, column)}</td>" for column in columns) + "</tr>"
-            for label, row in rows.items()
-        )  # fmt: skip
-        yield f"<h2>{escape(title)}</h2>"
-        yield f"<table><tr>{head}</tr>{lines}</table>"
+        title = f"{entry['name']}: {values.get('score_split', '')} split"
+        yield from _scores(title, values)
+        for name, part in (values.get("subsets") or {}).items():
+            yield from _scores(f"{title}, {name}", part)
+
+
+def _scores(title: str, values: Mapping[str, Any]) -> Iterator[str]:
+    rows = {"mean": values.get("mean") or {}} | (values.get("labels") or {})
+    if "clean" in values:
+        rows = {"mean of all corruptions": rows["mean"], "clean": values["clean"]["mean"]}
+        rows |= {name: found["mean"] for name, found in values["corruptions"].items()}
+    columns = [c for c in COLUMNS if any(isinstance(row.get(c), int | float) for row in rows.values())]
+    if not columns:
+        return
+    head = "".join(f"<th>{escape(column)}</th>" for column in ("label", *columns))
+    first = next(iter(rows))
+    lines = "".join(
+        f"<tr{' class=mean' if label == first else ''}><td>{escape(label)}</td>"
+        + "".join(f"<td>{_cell(row, column)}</td>" for column in columns) + "</tr>"
+        for label, row in rows.items()
+    )  # fmt: skip
+    count = values.get("images", "?")
+    yield f"<h2>{escape(title)}, {count} images</h2>"
+    yield f"<table><tr>{head}</tr>{lines}</table>"
 
 
 def _cell(row: Mapping[str, Any], column: str) -> str:

@@ -16,7 +16,7 @@ from cxrvl.files import write_atomic
 log = logging.getLogger(__name__)
 PAGES = "pages"
 LIST = "pictures.json"
-KINDS = ("val/worst_errors", "val/attention", "train/inputs")
+KINDS = ("val/worst_errors", "val/attention", "val/cls_attention", "train/inputs", "train/views")
 """Under which names pictures are kept and logged, in the order a page shows them."""
 
 

@@ -1,7 +1,8 @@
 """When and of what are pictures of a training taken? A callback in the places the validation leaves free."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import pytorch_lightning as pl
 import torch
@@ -13,8 +14,15 @@ from cxrvl.config.schema import PICTURES_DOUBLING
 from cxrvl.data.boxes import first_with_box
 from cxrvl.data.modules.image import ImageDataModule
 from cxrvl.models.attention import attend
+from cxrvl.models.cls_attention import cls_attention, transformer_of
 from cxrvl.tracking.cases import Case, worst
-from cxrvl.tracking.compositions import attention_pictures, error_pictures, input_pictures
+from cxrvl.tracking.compositions import (
+    attention_pictures,
+    cls_pictures,
+    error_pictures,
+    input_pictures,
+    view_pictures,
+)
 from cxrvl.tracking.pages import write_page
 from cxrvl.tracking.pictures import Picture, keep, show
 from cxrvl.tracking.sharing import receivers
@@ -24,6 +32,15 @@ SHARDED = (FSDPStrategy, ModelParallelStrategy)
 """Strategies whose model no process can run alone; their pages show no attention."""
 ATTENTION_SHARE = 2
 """One radiograph in so many of `count` is shown with attention: a line of five pictures is as much as two."""
+
+
+@runtime_checkable
+class DrawsViews(Protocol):
+    """A task that draws views of stored images itself, as a function of the place in the run alone."""
+
+    def drawn_views(self, batch: Batch, count: int, step: int) -> tuple[Batch, Mapping[str, Tensor]]:
+        """Return the stream whose first `count` images are shown, and their views at an optimiser step, by name."""
+        ...
 
 
 def picture_callbacks(config: dict[str, Any], folder: Path) -> list[pl.Callback]:
@@ -50,6 +67,8 @@ class PictureTaker(pl.Callback):
     def __init__(self, folder: Path, every: str | int, count: int, data: dict[str, Any]) -> None:
         self.folder, self.every, self.count, self.data = folder, every, count, data
         self._inputs: list[Case] = []
+        self._views: Mapping[str, Tensor] = {}
+        self._step = 0
         self._worst: list[Case] = []
         self._boxed: list[Case] = []
         self._boxed_rows: set[int] = set()
@@ -67,13 +86,27 @@ class PictureTaker(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget the last epoch's inputs."""
-        self._inputs = []
+        self._inputs, self._views = [], {}
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        """Note the step whose chance the batch's views are drawn by."""
+        self._step = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         """Keep some of the first training images of an epoch, as they went into the network."""
-        if self._inputs or not trainer.is_global_zero or not _has_images(batch):
+        if self._inputs or not trainer.is_global_zero:
+            return
+        if isinstance(pl_module, DrawsViews) and self.due(trainer):
+            stream, views = pl_module.drawn_views(batch, self.count, self._step)
+            self._views = {name: view.detach().float().cpu() for name, view in views.items()}
+            first = next(iter(self._views.values()))
+            self._inputs = [Case.of(stream, number, image) for number, image in enumerate(first)]
+            return
+        if not _has_images(batch):
             return
         images = batch["image"][: self.count].detach().float().cpu()
         self._inputs = [Case.of(batch, number, images[number]) for number in range(len(images))]
@@ -139,14 +172,22 @@ class PictureTaker(pl.Callback):
         data = _data(trainer)
         if data is None:
             return []
-        pictures = [*error_pictures(worst_cases, data.table), *input_pictures(self._inputs, data.table)]
+        pictures = error_pictures(worst_cases, data.table)
+        if self._views:
+            pictures += view_pictures(self._inputs, self._views, data.table)
+        else:
+            pictures += input_pictures(self._inputs, data.table)
         cases = (self._boxed or worst_cases)[: self._attended]
         if cases and not isinstance(trainer.strategy, SHARDED):
             images = torch.stack([case.image for case in cases]).to(module.device)
+            encoder = transformer_of(module)
             with trainer.precision_plugin.forward_context():
                 found = attend(module.model, images)  # type: ignore[arg-type]
+                maps = None if encoder is None else cls_attention(encoder, images)
             if found is not None:
                 pictures += attention_pictures(cases, data.table, found)
+            if maps is not None:
+                pictures += cls_pictures(cases, data.table, maps)
         return pictures
 
 

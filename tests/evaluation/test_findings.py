@@ -125,3 +125,79 @@ def test_a_target_sensitivity_is_reached_on_validation(scored):
 def test_options_that_cannot_be_right(options, word):
     with pytest.raises(ConfigError, match=word):
         FindingsEvaluator(**options)
+
+
+def test_further_operating_points_are_fixed_on_validation_beside_the_main_one(scored):
+    predictions, metrics = scored(operating_points={"screening": {"rule": "sensitivity", "target": 0.9}})
+    _, alone = scored(threshold_rule="sensitivity", threshold_target=0.9)
+    for label in ("Effusion", "Nodule", "Hernia"):
+        point = metrics["labels"][label]["operating_points"]["screening"]
+        same = {name: value for name, value in alone["labels"][label].items() if name in point and name != "undefined"}
+        assert {name: point[name] for name in same} == same
+        val = predictions.of_split("val")
+        known = val[val[f"target/{label}"] == 1]
+        if len(known):
+            assert (probabilities(known[f"logit/{label}"]) >= point["threshold"]).mean() >= 0.9
+    assert metrics["operating_points"] == {"screening": {"rule": "sensitivity", "target": 0.9}}
+    assert metrics["labels"]["Effusion"]["threshold"] != point["threshold"]
+
+
+def test_average_precision_has_an_interval_over_patients(scored):
+    predictions, metrics = scored()
+    entry, test = metrics["labels"]["Effusion"], predictions.of_split("test")
+    known = test[test["target/Effusion"].notna()]
+    numbers = known["patient"].astype("category").cat.codes.to_numpy()
+    rng, drawn = np.random.default_rng(3), []
+    for _ in range(400):
+        times = np.bincount(rng.integers(0, numbers.max() + 1, numbers.max() + 1), minlength=numbers.max() + 1)[numbers]
+        drawn.append(average_precision_score(known["target/Effusion"], known["logit/Effusion"], sample_weight=times))
+    expected = np.quantile(drawn, [0.025, 0.975])
+    assert (entry["auprc_low"], entry["auprc_high"]) == pytest.approx(tuple(expected), abs=0.03)
+    assert (entry["auroc_bootstrap_low"], entry["auroc_bootstrap_high"]) == pytest.approx(
+        (entry["auroc_low"], entry["auroc_high"]), abs=0.03
+    )
+    mean = metrics["mean"]
+    assert mean["auprc_low"] < mean["auprc"] < mean["auprc_high"]
+
+
+def test_some_data_sets_are_scored_apart_at_the_thresholds_of_all(make_table, score):
+    table = make_table(patients=200)
+    table.frame["dataset"] = np.where(table.frame["patient"].astype(int) % 3 == 0, "near", "far")
+    evaluator = FindingsEvaluator(bootstrap=50, subsets={"external": ["far"]})
+    predictions = evaluator.collect(score(evaluator, table), table)
+    metrics = evaluator.metrics(predictions)
+    part, test = metrics["subsets"]["external"], predictions.of_split("test")
+    far = test[(test["dataset"] == "far") & test["target/Nodule"].notna()]
+    assert part["labels"]["Nodule"]["auroc"] == pytest.approx(
+        roc_auc_score(far["target/Nodule"], far["logit/Nodule"])
+    )  # fmt: skip
+    assert part["images"] == int((test["dataset"] == "far").sum()) < metrics["images"]
+    assert part["labels"]["Nodule"]["threshold"] == metrics["labels"]["Nodule"]["threshold"]
+    with pytest.raises(ConfigError, match=r"subsets.x names the data set 'fra'; did you mean 'far'\?"):
+        FindingsEvaluator(bootstrap=5, subsets={"x": ["fra"]}).metrics(predictions)
+
+
+def test_a_teacher_is_scored_by_the_name_of_its_output(make_table):
+    table = make_table()
+    index = table.split("test")[:5]
+    given = np.arange(15, dtype=np.float32).reshape(5, 3)
+    output = SimpleNamespace(logits=given, teacher_logits=torch.from_numpy(-given))
+    rows = FindingsEvaluator(output="teacher_logits").rows({"index": index}, output, table)
+    assert rows["logit/Nodule"].tolist() == (-given[:, 1]).tolist()
+    with pytest.raises(RunError, match="'teacher_logits', which this task does not give"):
+        FindingsEvaluator(output="teacher_logits").rows({"index": index}, SimpleNamespace(logits=given), table)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"operating_points": {"a": {"rule": "sensitivity"}}}, r"operating_points.a is 'sensitivity' with target None"),
+        ({"operating_points": {"a": {"rul": "youden"}}}, r"operating_points.a: found 'rul'; did you mean 'rule'\?"),
+        ({"operating_points": {"a": {"rule": "specificity", "target": 1.5}}}, "target 1.5"),
+        ({"threshold_rule": "youden", "threshold_target": 0.9}, "threshold_rule is 'youden' with target 0.9"),
+        ({"subsets": {"a": []}}, r"subsets.a is \[\]"),
+    ],
+)
+def test_rules_and_subsets_that_mean_nothing_are_refused(options, told):
+    with pytest.raises(ConfigError, match=told):
+        FindingsEvaluator(**options)

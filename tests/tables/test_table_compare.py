@@ -228,6 +228,7 @@ def test_columns_are_the_documented_ones(result: TableResult) -> None:
 
 def test_a_table_needs_no_torch_and_few_seconds(table: TableSpec, all_runs: Runs) -> None:
     modules = ["collect", "compare", "render", "spec", "figures", "attention_figure"]
+    modules += ["robustness_figure", "generations_figure", "illustrate"]
     code = "import sys\n" + "".join(f"import cxrvl.tables.{name}\n" for name in modules)
     code += "assert 'torch' not in sys.modules, 'torch'\nassert 'matplotlib' not in sys.modules, 'matplotlib'\n"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

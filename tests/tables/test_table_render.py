@@ -189,7 +189,7 @@ def test_files_are_written_whole_and_replaced(result: TableResult, holey: TableR
     write_tables(holey, folder)
     paths = write_tables(result, folder)
     assert sorted(path.name for path in folder.iterdir()) == sorted(
-        ["main.md", "main.tex", "main.csv", "main.seeds.csv", "main.comparisons.csv"]
+        ["main.md", "main.tex", "main.csv", "main.seeds.csv", "main.comparisons.csv", "main.delong.csv"]
     )
     assert paths["markdown"].read_text(encoding="utf-8") == markdown(result)
     assert len(pd.read_csv(paths["seeds"])) == len(result.seeds) == 27

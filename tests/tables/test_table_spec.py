@@ -28,7 +28,7 @@ def test_reads_a_whole_table(table: TableSpec) -> None:
     assert [row.name for row in line.rows] == ["none", "acm", "se"]
     assert line.seeds == (0, 1, 2)
     assert line.score_split == "test"
-    assert [column.key for column in line.columns] == ["auroc:pair", "auroc:all"]
+    assert [column.key for column in line.columns] == ["findings/auroc:pair", "findings/auroc:all"]
     assert [column.tested for column in line.columns] == [True, False]
     assert line.evaluations == ("findings",)
     assert line.comparisons == (("acm", "none"), ("se", "none"), ("acm", "se"))

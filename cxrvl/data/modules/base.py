@@ -1,6 +1,6 @@
 """How do a source, a split and an order become batches that a killed run finds its place in again?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +15,7 @@ from cxrvl.data.modules.shares import Shares
 from cxrvl.data.rows import LabelledRows
 from cxrvl.data.sources.base import ReportSource, Source
 from cxrvl.data.sources.mixture import Mixture
+from cxrvl.data.spoil import Noise
 from cxrvl.data.worker_signals import obey_parent_only
 from cxrvl.errors import ConfigError, DataError
 
@@ -42,6 +43,8 @@ class CXRDataModule(pl.LightningDataModule, Generic[Table]):
         limit: rows per split, for debugging.
         split_file, fold, folds, label_fraction, unlabelled_folds, split_seed: another split than the source's own, see
             `cxrvl.data.resplit.resplit`.
+        label_noise, unseen: for studies of robustness, see `cxrvl.data.spoil`: a share of the training labels turned
+            over, and findings that unlabelled images alone show.
         overfit_batches: train and validate on the first so many batches without augmentation, for debugging.
         drop_last: leave the last, incomplete training batch out; evaluation never does.
     """
@@ -65,6 +68,8 @@ class CXRDataModule(pl.LightningDataModule, Generic[Table]):
         label_fraction: float | None = None,
         unlabelled_folds: int | None = None,
         split_seed: int = 0,
+        label_noise: Noise | None = None,
+        unseen: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if evaluation_batch_size < 1 or num_workers < 0:
@@ -77,6 +82,7 @@ class CXRDataModule(pl.LightningDataModule, Generic[Table]):
         self.selection: dict[str, Any] = {
             "labels": labels, "limit": limit, "split_file": split_file, "fold": fold, "folds": folds,
             "label_fraction": label_fraction, "unlabelled_folds": unlabelled_folds, "split_seed": split_seed,
+            "label_noise": label_noise, "unseen": unseen,
         }  # fmt: skip
         self.overfit_batches, self.drop_last = overfit_batches, drop_last
         self.num_workers, self.pin_memory = num_workers, pin_memory

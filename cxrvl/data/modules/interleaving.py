@@ -15,10 +15,10 @@ FINEST = 10_000
 
 
 class TwoStreams(NamedTuple):
-    """The rows of one step. labelled: None in a step without a labelled part."""
+    """The rows of one step; None for the stream that a step has no part of."""
 
     labelled: BatchRows | None
-    unlabelled: BatchRows
+    unlabelled: BatchRows | None
 
 
 class InterleavedOrder(TrainOrder):

@@ -1,19 +1,35 @@
 """What does a batch for self-training hold: which images with labels, which without?"""
 
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset
 
 from cxrvl.data.modules.base import Batch
+from cxrvl.data.modules.correction import CorrectionOrder
 from cxrvl.data.modules.image import ImageDataModule, StoreRows
 from cxrvl.data.modules.interleaving import InterleavedOrder, TwoStreams
 from cxrvl.data.modules.loading import BatchRows, TrainOrder
+from cxrvl.data.random import Draw
 from cxrvl.data.resplit import UNLABELLED_FOLD
+from cxrvl.data.studies import StudyTable
+from cxrvl.data.transforms import to_float
+from cxrvl.data.transforms.corruptions import RandomCorruption
+from cxrvl.data.transforms.pipeline import FULL_SCALE
 from cxrvl.errors import ConfigError, DataError
 
-UNLABELLED = "unlabelled"
-_HIDDEN = ("target",)
+LABELLED, UNLABELLED = "labelled", "unlabelled"
+WITHHELD = "withheld"
+"""Targets of unlabelled images, where the source has them: to watch pseudo-labels with, never to learn from."""
+
+
+class Clock(NamedTuple):
+    """What a training's schedules count: stream is labelled | unlabelled, steps are its optimiser steps per epoch."""
+
+    stream: str
+    steps: int
 
 
 class StreamRows(Dataset):
@@ -27,12 +43,16 @@ class StreamRows(Dataset):
 
     def __getitems__(self, rows: TwoStreams | BatchRows) -> Batch:
         """Read the sub-batches of one training step, or one batch of an evaluation."""
-        if isinstance(rows, TwoStreams):
+        if not isinstance(rows, TwoStreams):
+            batch = self.stored.__getitems__(rows)
+            return batch if rows.epoch is None else {LABELLED: batch}
+        step: Batch = {}
+        if rows.labelled is not None:
+            step[LABELLED] = self.stored.__getitems__(rows.labelled)
+        if rows.unlabelled is not None:
             seen = self.stored.__getitems__(rows.unlabelled)
-            batch: Batch = {UNLABELLED: {name: value for name, value in seen.items() if name not in _HIDDEN}}
-            return batch if rows.labelled is None else {"labelled": self.stored.__getitems__(rows.labelled), **batch}
-        batch = self.stored.__getitems__(rows)
-        return batch if rows.epoch is None else {"labelled": batch}
+            step[UNLABELLED] = {WITHHELD if name == "target" else name: value for name, value in seen.items()}
+        return step
 
 
 class SelfTrainingDataModule(ImageDataModule):
@@ -42,15 +62,22 @@ class SelfTrainingDataModule(ImageDataModule):
     `unlabelled_folds`, a split file with the columns labelled and fold, or the source's own split say which those are.
 
     Training batches: `labelled` (`image`, `target`, `index`, `fov`; absent in a step without a labelled part) and
-    `unlabelled` (`image`, `index`, `fov`; absent in generation 0), each as in `ClassificationDataModule`, but with the
-    images as they are stored, (B, 1, S, S) uint8 or uint16: views are drawn from them by the task. Evaluation batches
-    are those of `ClassificationDataModule`.
+    `unlabelled` (`image`, `index`, `fov`, and `withheld`, the targets nobody may learn from; absent in generation 0 and
+    in corrections), each as in `ClassificationDataModule`, but with the images as they are stored, (B, 1, S, S) uint8 or
+    uint16: views are drawn from them by the task. Evaluation batches are those of `ClassificationDataModule`.
 
     Args:
         batch_size: global batch of unlabelled images; of labelled ones in generation 0.
         labelled_batch_size: global batch of a labelled part.
-        ratio: labelled parts per step, in (0, 1]; 0.45 = nine in twenty steps.
+        ratio: labelled parts per step, in (0, 1]; 0.45 = nine in twenty steps. See `InterleavedOrder`.
+        correction_every: instead of a ratio (ratio=None): a whole labelled pass after every so many unlabelled steps, as
+            released; see `CorrectionOrder`.
+        reshuffle_corrections: another order in every such pass.
         generation: None = all unlabelled images; 0 = labelled ones alone; T = the unlabelled folds 0 to T - 1 together.
+        labels_of_folds: in generation 0, reveal the labels of so many unlabelled folds too: the supervised comparator of
+            that generation, on the same images.
+        unlabelled_corruption: spoils a share of the unlabelled images, for studies of robustness: the same images in the
+            same way in every epoch and for every training seed, drawn by `split_seed`.
         options: those of `ImageDataModule` and `CXRDataModule`; `transforms` has `evaluate` alone; the weights of a
             mixture are those of the unlabelled stream.
     """
@@ -58,10 +85,32 @@ class SelfTrainingDataModule(ImageDataModule):
     PIPELINES: ClassVar[tuple[str, ...]] = ("evaluate",)
 
     def __init__(
-        self, *, labelled_batch_size: int, ratio: float = 1.0, generation: int | None = None, **options: Any
+        self,
+        *,
+        labelled_batch_size: int,
+        ratio: float | None = 1.0,
+        correction_every: int | None = None,
+        reshuffle_corrections: bool = True,
+        generation: int | None = None,
+        labels_of_folds: int = 0,
+        unlabelled_corruption: RandomCorruption | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(**options)
+        if (ratio is None) == (correction_every is None):
+            raise ConfigError(
+                f"data.ratio={ratio} with data.correction_every={correction_every}: labelled and unlabelled images either "
+                "share the steps (a ratio) or take turns (a period, with data.ratio=null); give one of them"
+            )
+        if labels_of_folds and generation != 0:
+            raise ConfigError(
+                f"data.labels_of_folds={labels_of_folds} reveals labels, which is for training on labels alone; "
+                f"set data.generation=0, it is {generation}"
+            )
+        self.unlabelled_corruption = unlabelled_corruption
         self.labelled_batch_size, self.ratio, self.generation = labelled_batch_size, ratio, generation
+        self.correction_every, self.reshuffle_corrections = correction_every, reshuffle_corrections
+        self.labels_of_folds = labels_of_folds
 
     def setup(self, stage: str) -> None:
         """Refuse to train on labels that the labelled images do not teach, and on folds that are not there.
@@ -73,12 +122,25 @@ class SelfTrainingDataModule(ImageDataModule):
         if stage == "fit":
             self.table.check_trainable()
             self.unlabelled()
+            self.labelled()
+            if self.correction_every is not None and self.trainer is not None:
+                # Epochs differ in length, and Lightning asks for it only when it makes a loader.
+                self.trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
 
     def prepare_data(self) -> None:
         """Refuse labels that cannot be learnt before decoding images, which may take hours; see `setup`."""
         if self.fitting:
             self._whole_table().check_trainable()
         super().prepare_data()
+
+    def labelled(self) -> np.ndarray:
+        """Return the study-table rows whose labels are learnt from, (n,) int64."""
+        rows = self.rows("train")
+        if not self.labels_of_folds:
+            return rows
+        revealed = self.split_rows(UNLABELLED)
+        revealed = revealed[self._folds("labels_of_folds", self.labels_of_folds)[revealed] < self.labels_of_folds]
+        return np.sort(np.concatenate([rows, revealed]))
 
     def unlabelled(self) -> np.ndarray:
         """Return the study-table rows of this generation's unlabelled images, (n,) int64; none in generation 0."""
@@ -91,32 +153,51 @@ class SelfTrainingDataModule(ImageDataModule):
             )
         rows = self.rows(UNLABELLED)
         if self.generation is not None:
-            rows = rows[self._folds()[rows] < self.generation]
+            rows = rows[self._folds("generation", self.generation)[rows] < self.generation]
         return rows[: self.overfit_batches * self.batch_size] if self.overfit_batches else rows
 
-    def _folds(self) -> np.ndarray:
-        """Unlabelled fold of every row, (N,) int64, -1 for other rows."""
+    def _folds(self, option: str, count: int) -> np.ndarray:
+        """Unlabelled fold of every row, (N,) int64, -1 for other rows; `count` of them are asked for."""
         if UNLABELLED_FOLD not in self.table.frame:
             raise ConfigError(
-                f"data.generation={self.generation} needs unlabelled folds; set data.unlabelled_folds, or give a split file "
+                f"data.{option}={count} needs unlabelled folds; set data.unlabelled_folds, or give a split file "
                 "with the columns labelled and fold"
             )
         folds = self.table.frame[UNLABELLED_FOLD].to_numpy(dtype=np.int64)
-        if not 0 <= int(self.generation or 0) <= folds.max() + 1:
-            raise ConfigError(
-                f"data.generation is {self.generation}; expected 0 to {folds.max() + 1}: there are {folds.max() + 1} folds"
+        there = max(int(folds.max()) + 1, self.selection["unlabelled_folds"] or 0)
+        if not 0 <= count <= there:
+            raise ConfigError(f"data.{option} is {count}; expected 0 to {there}: there are {there} folds")
+        empty = sorted(set(range(count)) - set(folds.tolist()))
+        if empty:
+            raise DataError(
+                f"unlabelled fold {empty[0]} of {self.table.split_name!r} holds no image, so generation {empty[0] + 1} would "
+                "repeat the one before; lower data.unlabelled_folds, or give more unlabelled patients"
             )
         return folds
 
     def order(self) -> TrainOrder:
         """Return this device's order of both streams; of the labelled one alone in generation 0."""
         if self.generation == 0:
-            return super().order()
+            rows = self.labelled()
+            return TrainOrder(rows, self.batch_size, self.seed, shares=self.shares(rows), **self._cut())
         rows = self.unlabelled()
-        return InterleavedOrder(
-            self.rows("train"), rows, self.batch_size, self.seed, shares=self.shares(rows),
-            labelled_batch_size=self.labelled_batch_size, ratio=self.ratio, **self._cut(),
+        options = {"labelled_batch_size": self.labelled_batch_size, "shares": self.shares(rows), **self._cut()}
+        if self.correction_every is None:
+            return InterleavedOrder(
+                self.labelled(), rows, self.batch_size, self.seed, ratio=float(self.ratio or 0), **options
+            )
+        order = CorrectionOrder(
+            self.labelled(), rows, self.batch_size, self.seed, every=self.correction_every,
+            reshuffle=self.reshuffle_corrections, **options,
         )  # fmt: skip
+        order.set_epoch(self.trainer.current_epoch if self.trainer else 0)
+        return order
+
+    def clock(self) -> Clock:
+        """Return what schedules count: unlabelled steps, or the labelled ones of generation 0."""
+        order = self.order()
+        batches = order.unlabelled_batches if isinstance(order, CorrectionOrder) else len(order)
+        return Clock(LABELLED if self.generation == 0 else UNLABELLED, -(-batches // order.accumulate))
 
     def extra(self, index: np.ndarray, epoch: int | None = None) -> Batch:
         """Return the targets of study-table rows."""
@@ -128,4 +209,30 @@ class SelfTrainingDataModule(ImageDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Leave training images as they are stored; turn those of an evaluation into the model's input."""
-        return self.transform(batch) if "image" in batch else batch
+        if "image" in batch:
+            return self.transform(batch)
+        if self.unlabelled_corruption is None or UNLABELLED not in batch:
+            return batch
+        unlabelled = batch[UNLABELLED]
+        return batch | {UNLABELLED: unlabelled | {"image": self._spoiled(unlabelled["image"], unlabelled["index"])}}
+
+    def _spoiled(self, pixels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        """Corrupt stored images (B, 1, S, S) of study-table rows (B,); those that are not chosen stay to the last bit."""
+        assert self.unlabelled_corruption is not None
+        draw = Draw(self.selection["split_seed"], 0, index)
+        changed = self.unlabelled_corruption(to_float(pixels), draw)
+        return (changed * FULL_SCALE[pixels.dtype]).round().to(pixels.dtype)
+
+    def read_table(self) -> StudyTable:
+        """Read the study table and select what the config asks for; its notes tell of corrupted images."""
+        return self._noted(super().read_table())
+
+    def use_table(self, table: StudyTable) -> None:
+        """Take a table that was already read from this module's source."""
+        super().use_table(self._noted(table))
+
+    def _noted(self, table: StudyTable) -> StudyTable:
+        if self.unlabelled_corruption is None:
+            return table
+        note = f"unlabelled images corrupted: {self.unlabelled_corruption.told()} (seed {self.selection['split_seed']})"
+        return replace(table, notes=(*table.notes, note))

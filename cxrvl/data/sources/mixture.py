@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cxrvl.config.nearest import did_you_mean
-from cxrvl.data.checks import listing
+from cxrvl.data.checks import SPLIT_NAMES, listing
 from cxrvl.data.files import unsafe_key
 from cxrvl.data.reports.table import ReportTable
 from cxrvl.data.rows import Rows
@@ -41,6 +41,8 @@ class Mixture:
         label_policies: name, or `default` -> {uncertain: ..., unstated: keep|negative}; uncertain as in
             `cxrvl.data.sources.choices.settle_uncertain`; unstated=negative reads every label that the source has, and
             does not state, as 0.
+        splits: name -> train, val, test or unlabelled: all images of that source go there, whatever its own split says.
+            {hospital_b: test} makes it an external test set; sources that are not named keep their own split.
         name: of the whole, and of its image store.
     """
 
@@ -51,6 +53,7 @@ class Mixture:
         names: Sequence[str] | None = None,
         epoch_length: int | None = None,
         label_policies: Mapping[str, Mapping[str, Any]] | None = None,
+        splits: Mapping[str, str] | None = None,
         name: str = "mixture",
     ) -> None:
         self.name = name
@@ -62,6 +65,7 @@ class Mixture:
             )
         self.epoch_length = epoch_length
         self.label_policies = label_policies or {}
+        self.splits = _whole_splits(splits or {}, list(self.parts))
         self.shareable = all(source.shareable for source in self.parts.values())
 
     def table(self) -> StudyTable:
@@ -71,14 +75,15 @@ class Mixture:
         for name, source in self.parts.items():
             table = source.table()
             keys = pd.Series([f"{name}/{key}" for key in table.frame["image"]], dtype=object)
-            tables.append(_settled(_renamed(table, name, image=keys), policies[name], name))
+            tables.append(self._placed(_settled(_renamed(table, name, image=keys), policies[name], name), name))
         return replace(StudyTable.concat(tables), root=None)
 
     def reports(self) -> ReportTable:
         """Join the report tables; DataError where a source has no report text."""
         policies = by_name(self.label_policies, list(self.parts), "data.source.label_policies", POLICY_KEYS)
         tables = [
-            _settled(_renamed(report_table(source), name), policies[name], name) for name, source in self.parts.items()
+            self._placed(_settled(_renamed(report_table(source), name), policies[name], name), name)
+            for name, source in self.parts.items()
         ]
         return ReportTable.concat(tables)
 
@@ -110,6 +115,13 @@ class Mixture:
     def pixel_identity(self) -> dict[str, Any]:
         """Everything besides the files that determines pixels: that of each source, by name."""
         return {"sources": {name: source.pixel_identity() for name, source in self.parts.items()}}
+
+    def _placed(self, table: Rows, name: str) -> Rows:
+        """Put all rows of a source into the split that is asked for."""
+        if name not in self.splits:
+            return table
+        split = self.splits[name]
+        return table.with_split(np.full(len(table), split, dtype=object), f"{name}: all {split}")  # type: ignore[attr-defined, no-any-return]
 
     def _where(self, image_key: str) -> tuple[Source, str]:
         name, _, key = image_key.partition("/")
@@ -155,6 +167,15 @@ def _named(sources: Sequence[Source], names: Sequence[str] | None) -> dict[str, 
         if isinstance(source, Mixture):
             raise ConfigError(f"data.source: {name!r} is a mixture inside a mixture; list its sources directly")
     return dict(zip(chosen, sources, strict=True))
+
+
+def _whole_splits(splits: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+    for name, split in splits.items():
+        if name not in names:
+            raise ConfigError(f"data.source.splits names {name!r}, which is no source here{did_you_mean(name, names)}")
+        if split not in SPLIT_NAMES:
+            raise ConfigError(f"data.source.splits.{name} is {split!r}; expected one of {', '.join(SPLIT_NAMES)}")
+    return dict(splits)
 
 
 def _weighted(names: Sequence[str], weights: Sequence[float] | None) -> dict[str, float] | None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cxrvl.data.random import Draw
-from cxrvl.data.transforms.resample import resample, resize
+from cxrvl.data.transforms.resample import Sampling, resample, resize
 from cxrvl.errors import ConfigError
 
 Size = tuple[int, int]
@@ -28,6 +28,8 @@ class Geometric(ABC):
     """A step that moves pixels and keeps their values."""
 
     random = True
+    sampling: Sampling | None = "bilinear"
+    """How its pixels are taken; None: they are only moved, in whatever way its neighbours' are taken."""
 
     @abstractmethod
     def size(self, height: int, width: int) -> Size:
@@ -38,10 +40,13 @@ class Geometric(ABC):
         """Maps output to input coordinates, (n, 3, 3) float64, for n images of this size."""
 
     def __call__(self, images: Tensor, draw: Draw | None) -> Tensor:
-        """Transform (B, 1, H, W) float32 in [0, 1] alone; inside a `Pipeline` neighbours are composed first."""
+        """Transform (B, 1, H, W) float32 in [0, 1] alone; inside a `Pipeline` neighbours are composed first.
+
+        Sampled as PIL does ("bicubic", "nearest"), bytes stay bytes.
+        """
         height, width = images.shape[-2:]
         matrix = self.matrix(len(images), height, width, needed(draw, self) if self.random else draw)
-        return resample(images, matrix, self.size(height, width))
+        return resample(images, matrix, self.size(height, width), self.sampling or "bilinear")
 
 
 def needed(draw: Draw | None, step: object) -> Draw:
@@ -69,15 +74,20 @@ def box_matrix(x0: Tensor, y0: Tensor, x1: Tensor, y1: Tensor) -> Tensor:
 class RandomHorizontalFlip(Geometric):
     """Mirror left and right with probability p: faithful to ACM, but puts the heart on the wrong side."""
 
+    sampling = None
+
     def __init__(self, p: float = 0.5) -> None:
         self.p = probability(p, "RandomHorizontalFlip")
 
     def size(self, height: int, width: int) -> Size:
         return height, width
 
+    def flips(self, draw: Draw) -> Tensor:
+        """Which images are mirrored, (B,) bool."""
+        return draw.uniform("flip", 1)[:, 0] < self.p
+
     def matrix(self, n: int, height: int, width: int, draw: Draw | None) -> Tensor:
-        flips = needed(draw, self).uniform("flip", 1)[:, 0] < self.p
-        left = flips.to(torch.float64)
+        left = self.flips(needed(draw, self)).to(torch.float64)
         zeros = torch.zeros_like(left)
         return box_matrix(left, zeros, 1 - left, zeros + 1)
 

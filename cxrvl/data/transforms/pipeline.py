@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
 from typing import Protocol
 
 import torch
@@ -11,12 +10,16 @@ from torch import Tensor
 
 from cxrvl.data.random import Draw
 from cxrvl.data.transforms.geometry import CenterCrop, Geometric, Resize, needed
-from cxrvl.data.transforms.resample import resample
+from cxrvl.data.transforms.resample import Sampling, resample
+from cxrvl.data.transforms.tone import ToneCurve, apply_curves
 from cxrvl.errors import ConfigError
 
 FULL_SCALE = {torch.uint8: 255.0, torch.uint16: 65535.0}
-# On a CPU so many images go through all steps before the next ones: their intermediate results stay in the caches.
+# On a CPU so many images, or pixels of the output, go through all steps before the next ones: their intermediate
+# results stay in the caches.
 CPU_SLICE = 8
+CPU_PIXELS = CPU_SLICE * 256 * 256
+Named = tuple[str, "Transform"]
 
 
 class Transform(Protocol):
@@ -36,19 +39,22 @@ class Pipeline:
     """Steps in order.
 
     In training (a draw is given) neighbouring geometric steps are composed into one matrix per image and resampled
-    once: crops and mirrors exactly and antialiased, anything turned or sheared by one bilinear sampling. In evaluation
-    each step is carried out as torchvision would. Every step draws under its own name, `RandomAffine.0`,
-    `RandomAffine.1`, so adding a step of another kind leaves the others' draws as they were.
+    once: crops and mirrors exactly and antialiased, anything turned or sheared by one bilinear sampling. Steps that
+    sample as PIL ("bicubic", "nearest") are composed with mirrors alone, and keep bytes as bytes, in PIL's rounding.
+    Neighbouring tone curves are applied as one. In evaluation each step is carried out as torchvision would. Every step
+    draws under its own name, `RandomAffine.0`, `RandomAffine.1`, so adding a step of another kind leaves the others'
+    draws as they were.
     """
 
     def __init__(self, steps: Sequence[Transform]) -> None:
         self.steps = tuple(steps)
         seen: Counter[str] = Counter()
-        self._named: list[tuple[str, Transform]] = []
+        self.named: list[tuple[str, Transform]] = []
         for step in self.steps:
             kind = type(step).__name__
-            self._named.append((f"{kind}.{seen[kind]}", step))
+            self.named.append((f"{kind}.{seen[kind]}", step))
             seen[kind] += 1
+        self._groups = _group(self.named)
 
     def __call__(self, images: Tensor, draw: Draw | None = None) -> Tensor:
         """(B, 1, H, W), float32 in [0, 1] or stored pixels (see `to_float`), to (B, 1, h, w) float32 in [0, 1]."""
@@ -56,7 +62,10 @@ class Pipeline:
             raise ConfigError(f"transforms take images as (B, 1, H, W), got {tuple(images.shape)}")
         if draw is not None and len(draw.keys) != len(images):
             raise ConfigError(f"a draw for {len(draw.keys)} samples was given with {len(images)} images")
-        step = CPU_SLICE if images.device.type == "cpu" else len(images)
+        step = len(images)
+        if images.device.type == "cpu":
+            height, width = self.size(*images.shape[-2:])
+            step = max(CPU_SLICE, CPU_PIXELS // (height * width))
         if len(images) <= step:
             return self._run(images, draw)
         out: Tensor | None = None
@@ -70,20 +79,30 @@ class Pipeline:
         return out
 
     def _run(self, images: Tensor, draw: Draw | None) -> Tensor:
-        if images.dtype != torch.float32:
-            images = to_float(images)
         if draw is None:
+            images = _floats(images)
             for step in self.steps:
                 images = step(images, None)
             return images
-        for geometric, group in groupby(self._named, key=lambda named: isinstance(named[1], Geometric)):
-            steps = list(group)
-            if geometric and len(steps) > 1:
-                images = _warp(images, steps, draw)
+        for sampling, steps in self._groups:
+            if isinstance(steps[0][1], ToneCurve):
+                curves = [(step, draw.scope(name)) for name, step in steps if isinstance(step, ToneCurve)]
+                images = apply_curves(_at_most_bytes(images), curves)
+                continue
+            images = _floats(images) if sampling in (None, "bilinear") else _at_most_bytes(images)
+            if len(steps) > 1:
+                images = _warp(images, steps, draw, sampling or "bilinear")
             else:
-                for name, step in steps:
-                    images = step(images, draw.scope(name))
-        return images
+                ((name, step),) = steps
+                images = step(images, draw.scope(name))
+        return _floats(images)
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the output for an input of this size."""
+        for step in self.steps:
+            if isinstance(step, Geometric):
+                height, width = step.size(height, width)
+        return height, width
 
     def fov(self, fov: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """Field of view of an evaluation pipeline's output.
@@ -107,7 +126,33 @@ class Pipeline:
         return fov
 
 
-def _warp(images: Tensor, steps: Sequence[tuple[str, Transform]], draw: Draw) -> Tensor:
+def _floats(images: Tensor) -> Tensor:
+    return images if images.dtype == torch.float32 else to_float(images)
+
+
+def _at_most_bytes(images: Tensor) -> Tensor:
+    """Bytes as they are, everything else as float32."""
+    return images if images.dtype == torch.uint8 else _floats(images)
+
+
+def _group(named: Sequence[Named]) -> list[tuple[Sampling | None, list[Named]]]:
+    """Neighbours carried out together, with how pixels are taken: geometric ones of one sampling, tone curves."""
+    groups: list[tuple[Sampling | None, list[Named]]] = []
+    for name, step in named:
+        sampling = step.sampling if isinstance(step, Geometric) else None
+        if groups:
+            before, steps = groups[-1]
+            last = steps[-1][1]
+            composed = isinstance(step, Geometric) and isinstance(last, Geometric) and None in (before, sampling)
+            composed |= isinstance(step, Geometric) and isinstance(last, Geometric) and before == sampling == "bilinear"
+            if composed or (isinstance(step, ToneCurve) and isinstance(last, ToneCurve)):
+                groups[-1] = (before or sampling, [*steps, (name, step)])
+                continue
+        groups.append((sampling, [(name, step)]))
+    return groups
+
+
+def _warp(images: Tensor, steps: Sequence[Named], draw: Draw, sampling: Sampling) -> Tensor:
     height, width = images.shape[-2:]
     total: Tensor | None = None
     for name, step in steps:
@@ -116,4 +161,4 @@ def _warp(images: Tensor, steps: Sequence[tuple[str, Transform]], draw: Draw) ->
         total = matrix if total is None else total @ matrix
         height, width = step.size(height, width)
     assert total is not None
-    return resample(images, total, (height, width))
+    return resample(images, total, (height, width), sampling)

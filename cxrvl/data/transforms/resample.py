@@ -1,9 +1,14 @@
 """How are pixels taken at the points a matrix names? Exactly and antialiased for crops, bilinear for all other maps."""
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cxrvl.data.transforms.pil_resample import bicubic_crops, nearest
+
+Sampling = Literal["bilinear", "bicubic", "nearest"]
 # A crop edge this near to a pixel edge (in pixels) lies on it: compositions are in float64.
 ON_EDGE = 1e-6
 # Bilinear sampling skips pixels once it shrinks by more than this; the image is then shrunk with antialiasing first.
@@ -20,14 +25,19 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=shrinks)
 
 
-def resample(images: Tensor, matrix: Tensor, size: tuple[int, int]) -> Tensor:
+def resample(images: Tensor, matrix: Tensor, size: tuple[int, int], sampling: Sampling = "bilinear") -> Tensor:
     """Show each image through its matrix.
 
-    images: (B, 1, H, W) float32; matrix: (B, 3, 3) float64, output to input coordinates in shares of the sides;
-    size: height and width of the output. Points outside the image are 0 (air). Crops on pixel edges inside the image,
+    images: (B, 1, H, W) float32, for "bicubic" and "nearest" uint8 too; matrix: (B, 3, 3) float64, output to input
+    coordinates in shares of the sides; size: height and width of the output. Points outside the image are 0 (air). Crops on pixel edges inside the image,
     mirrored or not, are cut out and resized as `resize` does; all others go through one bilinear sampling, after
     shrinking where they shrink by more than `SHRINK`. Each image's pixels depend on that image's matrix alone.
+    sampling: that is "bilinear"; "bicubic" (crops on pixel edges alone) and "nearest" take pixels as PIL does.
     """
+    if sampling == "bicubic":
+        return bicubic_crops(images, matrix, size)
+    if sampling == "nearest":
+        return nearest(images, matrix, size)
     height, width = images.shape[-2:]
     cpu = matrix.cpu()
     boxes = _pixel_boxes(cpu, height, width)

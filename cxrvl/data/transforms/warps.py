@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cxrvl.data.random import Draw
 from cxrvl.data.transforms.geometry import Geometric, Size, box_matrix, identity, interval, needed, pair
+from cxrvl.data.transforms.resample import Sampling
 from cxrvl.errors import ConfigError
 
 TRIES = 10
@@ -18,6 +19,7 @@ class RandomResizedCrop(Geometric):
 
     size: output pixels; scale: range of the area's share; ratio: range of width / height, drawn uniformly in its
     logarithm. Ten rectangles are tried; if none fits, the middle is taken. Edges lie on pixels.
+    interpolation: "bilinear" is composed with neighbouring steps; "bicubic" is resized as PIL does before what follows.
     """
 
     def __init__(
@@ -25,8 +27,10 @@ class RandomResizedCrop(Geometric):
         size: int | tuple[int, int] | list[int],
         scale: tuple[float, float] | list[float] = (0.08, 1.0),
         ratio: tuple[float, float] | list[float] = (3 / 4, 4 / 3),
+        interpolation: Sampling = "bilinear",
     ) -> None:
         self.target = pair(size, "RandomResizedCrop")
+        self.sampling = _one_of(interpolation, ("bilinear", "bicubic"), "RandomResizedCrop")
         self.scale = interval(scale, "RandomResizedCrop.scale", above=0.0)
         self.ratio = interval(ratio, "RandomResizedCrop.ratio", above=0.0)
 
@@ -59,6 +63,30 @@ class RandomResizedCrop(Geometric):
     def matrix(self, n: int, height: int, width: int, draw: Draw | None) -> Tensor:
         x0, y0, w, h = self.boxes(height, width, needed(draw, self)).to(torch.float64).unbind(1)
         return box_matrix(x0 / width, y0 / height, (x0 + w) / width, (y0 + h) / height)
+
+
+class RandomRotation(Geometric):
+    """Turn about the middle by an angle from a range, as torchvision; what comes in from outside is 0 (air).
+
+    degrees: a number (range -d to d) or [low, high], counterclockwise as the picture is seen; interpolation: "bilinear"
+    is composed with neighbouring steps; "nearest" takes the pixels that PIL takes, after what goes before.
+    """
+
+    def __init__(self, degrees: float | Sequence[float], interpolation: Sampling = "bilinear") -> None:
+        self.degrees = _symmetric(degrees, "RandomRotation.degrees")
+        self.sampling = _one_of(interpolation, ("bilinear", "nearest"), "RandomRotation")
+
+    def size(self, height: int, width: int) -> Size:
+        return height, width
+
+    def angles(self, draw: Draw) -> Tensor:
+        """Degrees counterclockwise, (B,) float64."""
+        return _between(draw.uniform("angle", 1)[:, 0], *self.degrees)
+
+    def matrix(self, n: int, height: int, width: int, draw: Draw | None) -> Tensor:
+        angle = self.angles(needed(draw, self))
+        none = torch.zeros_like(angle)
+        return affine_matrix(-angle, none, none, none + 1, none, width / height)
 
 
 class RandomAffine(Geometric):
@@ -121,6 +149,12 @@ def affine_matrix(
     shifted = (middle + torch.stack([shift_x, shift_y], dim=1))[:, :, None]
     matrix[:, :2, 2] = middle - (inverse @ shifted)[:, :, 0]
     return matrix
+
+
+def _one_of(interpolation: Sampling, choices: tuple[Sampling, ...], what: str) -> Sampling:
+    if interpolation not in choices:
+        raise ConfigError(f"{what}: interpolation is {interpolation!r}, expected {' or '.join(map(repr, choices))}")
+    return interpolation
 
 
 def _between(u: Tensor, low: float, high: float) -> Tensor:

@@ -1,5 +1,7 @@
 """Labelled and unlabelled images in one step: who is in which stream, how often, and after a kill."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +16,7 @@ from cxrvl.data.modules import SelfTrainingDataModule
 from cxrvl.data.modules.interleaving import InterleavedOrder
 from cxrvl.data.sources.phantom import PhantomSource
 from cxrvl.data.transforms import Pipeline, Resize
+from cxrvl.data.transforms.corruptions import RandomCorruption
 from cxrvl.errors import ConfigError, DataError
 
 LABELS = ["Effusion", "Cardiomegaly"]
@@ -52,7 +55,10 @@ def test_a_step_holds_what_the_contract_says(module, acting):
     image = {"image": ((4, 1, 32, 32), torch.uint8), "index": ((4,), torch.int64), "fov": ((4, 4), torch.float32)}
     assert shapes == {
         "labelled": {**image, "target": ((4, 2), torch.float32)},
-        "unlabelled": {name: ((8, *shape[1:]), dtype) for name, (shape, dtype) in image.items()},
+        "unlabelled": {
+            **{name: ((8, *shape[1:]), dtype) for name, (shape, dtype) in image.items()},
+            "withheld": ((8, 2), torch.float32),
+        },
     }
     frame = data.table.frame
     for name, split in (("labelled", "train"), ("unlabelled", "unlabelled")):
@@ -204,6 +210,12 @@ def test_streams_that_are_not_there_are_refused(module, acting):
         fit(label_fraction=None, unlabelled_folds=None)
     with pytest.raises(ConfigError, match=r"data.generation=1 needs unlabelled folds; set data.unlabelled_folds"):
         fit(generation=1, unlabelled_folds=None)
+    with pytest.raises(DataError, match="unlabelled fold 1 of .* holds no image, so generation 2 would repeat"):
+        emptied = module(generation=2)
+        frame = emptied.table.frame
+        emptied.use_table(replace(emptied.table, frame=frame[frame["unlabelled_fold"] != 1].reset_index(drop=True)))
+        emptied.trainer = acting()
+        emptied.setup("fit")
     for generation in (4, -1):
         with pytest.raises(ConfigError, match=f"data.generation is {generation}; expected 0 to 3: there are 3 folds"):
             fit(generation=generation)
@@ -212,6 +224,17 @@ def test_streams_that_are_not_there_are_refused(module, acting):
     with pytest.raises(ConfigError, match=r"transforms has the keys \['evaluate', 'train'\]; expected evaluate"):
         module(transforms={"train": Pipeline([Resize(24)]), "evaluate": Pipeline([Resize(24)])})
     assert len(fit(overfit_batches=2).unlabelled()) == 16
+
+
+def test_the_comparator_of_a_generation_learns_from_the_same_images(module, acting):
+    for count in (0, 1, 3):
+        data = module(generation=0, labels_of_folds=count, batch_size=1)
+        seen = {row for rows in rows_of(steps_of(data, acting), "labelled") for row in rows}
+        distl = module(generation=count, batch_size=1, labelled_batch_size=1)
+        assert seen == set(distl.unlabelled()) | set(distl.rows("train"))
+        assert data.clock() == ("labelled", len(seen))
+    with pytest.raises(ConfigError, match="labels_of_folds=1 reveals labels.*set data.generation=0, it is 1"):
+        module(generation=1, labels_of_folds=1)
 
 
 def test_a_split_file_says_who_is_labelled(module, acting, tmp_path):
@@ -243,3 +266,29 @@ def test_the_configs_of_the_generations_build(tmp_path, acting):
         data.prepare_data()
         data.setup("fit")
         assert set.union(*(set(step) for step in data.train_dataloader())) == streams
+
+
+def test_some_unlabelled_images_are_spoiled_alike_in_every_epoch_and_for_every_seed(module, acting):
+    corruption = RandomCorruption(0.4, ["noise", "contrast"], [4, 5])
+    seen = {}
+    for seed in (0, 1):
+        clean, spoilt = module(seed=seed), module(seed=seed, unlabelled_corruption=corruption)
+        for epoch in (0, 1):
+            for step in steps_of(spoilt, acting, epoch):
+                labelled = step.get("labelled", {}).get("image")
+                batch = spoilt.on_after_batch_transfer(step, 0)
+                if labelled is not None:
+                    assert torch.equal(batch["labelled"]["image"], labelled)
+                assert batch["unlabelled"]["image"].dtype == step["unlabelled"]["image"].dtype
+                for row, image, before in zip(
+                    batch["unlabelled"]["index"].tolist(), batch["unlabelled"]["image"], step["unlabelled"]["image"],
+                    strict=True,
+                ):  # fmt: skip
+                    assert torch.equal(seen.setdefault(row, (image, before))[0], image)
+    changed = np.mean([not torch.equal(image, before) for image, before in seen.values()])
+    assert 0.25 < changed < 0.55
+    assert spoilt.table.notes[-1].startswith(
+        "unlabelled images corrupted: a share of 0.4 by noise, contrast at severity 4, 5"
+    )
+    spoilt.use_table(clean.table)
+    assert spoilt.table.notes[-1].startswith("unlabelled images corrupted")

@@ -222,3 +222,17 @@ def test_a_weight_that_cannot_be_kept_is_refused():
     with pytest.raises(ConfigError, match=r"'small' with weight 0.01 gets none of the 20 rows"):
         Shares.of(ROWS, NAMES, {"big": 9.0, "small": 0.01}, 20, 0)
     assert set(Shares.of(ROWS, NAMES, {"big": 0.0, "small": 2.0}, None, 0).rows(0)) == set(ROWS[24:])
+
+
+def test_a_source_can_be_an_external_test_set():
+    parts = [phantom(name="a"), phantom(name="b", seed=4), phantom(name="c", seed=5)]
+    plain, table = Mixture(parts).table(), Mixture(parts, splits={"c": "test"}).table()
+    frame = table.frame
+    assert set(frame[frame["dataset"] == "c"]["split"]) == {"test"}
+    assert "c: all test" in table.split_name
+    assert table.split_name != plain.split_name
+    pd.testing.assert_frame_equal(frame[frame["dataset"] != "c"], plain.frame[plain.frame["dataset"] != "c"])
+    with pytest.raises(ConfigError, match="splits names 'd', which is no source here"):
+        Mixture(parts, splits={"d": "test"})
+    with pytest.raises(ConfigError, match=r"splits\.c is 'tset'"):
+        Mixture(parts, splits={"c": "tset"})

@@ -1,0 +1,88 @@
+"""How is contrast stretched by what an image itself holds? Autocontrast and equalisation, as PIL does on 8 bits."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from cxrvl.data.random import Draw
+from cxrvl.data.transforms.geometry import needed, probability
+
+LEVELS = 256
+
+
+class ToneCurve(ABC):
+    """A step that maps grey levels by a curve made from the image's own histogram, with probability p.
+
+    Curves have 256 entries, as PIL's. Images of other types than bytes are rounded to 256 levels first where, and only
+    where, the step changes them: at most 1/510 of full scale is lost. Inside a `Pipeline` neighbouring curves are
+    composed and applied once.
+    """
+
+    def __init__(self, p: float = 1.0) -> None:
+        self.p = probability(p, type(self).__name__)
+
+    @abstractmethod
+    def curves(self, counts: Tensor) -> Tensor:
+        """New levels (B, 256) int64 for images with these histograms, (B, 256) int64."""
+
+    def chosen(self, draw: Draw) -> Tensor:
+        """Which images are changed, (B,) bool."""
+        return draw.uniform("chosen", 1)[:, 0] < self.p
+
+    def __call__(self, images: Tensor, draw: Draw | None) -> Tensor:
+        """(B, 1, H, W) uint8, or float32 in [0, 1], to float32 in [0, 1]."""
+        return apply_curves(images, [(self, needed(draw, self))])
+
+
+class RandomAutocontrast(ToneCurve):
+    """Stretch grey values so that the darkest pixel is black and the brightest white, as PIL's autocontrast."""
+
+    def curves(self, counts: Tensor) -> Tensor:
+        level = torch.arange(LEVELS, device=counts.device, dtype=torch.float64)[None]
+        there = counts > 0
+        low = there.to(torch.int8).argmax(dim=1, keepdim=True).to(torch.float64)
+        high = LEVELS - 1 - there.flip(1).to(torch.int8).argmax(dim=1, keepdim=True).to(torch.float64)
+        scale = (LEVELS - 1) / (high - low)
+        stretched = (level * scale - low * scale).clamp(0, LEVELS - 1)
+        return torch.where(high > low, stretched, level).to(torch.int64)
+
+
+class RandomEqualize(ToneCurve):
+    """Spread grey values evenly over the whole range, as PIL's equalize: changes what exposure and density mean."""
+
+    def curves(self, counts: Tensor) -> Tensor:
+        level = torch.arange(LEVELS, device=counts.device)[None]
+        below = counts.cumsum(dim=1) - counts
+        brightest = LEVELS - 1 - (counts > 0).flip(1).to(torch.int8).argmax(dim=1, keepdim=True)
+        step = below.gather(1, brightest) // (LEVELS - 1)
+        spread = ((step // 2 + below) // step.clamp(min=1)).clamp(max=LEVELS - 1)
+        return torch.where(step > 0, spread, level)
+
+
+def apply_curves(images: Tensor, steps: Sequence[tuple[ToneCurve, Draw]]) -> Tensor:
+    """Apply curves one after the other to (B, 1, H, W) uint8, or float32 in [0, 1]; float32 in [0, 1]."""
+    chosen = [step.chosen(draw) for step, draw in steps]
+    rows = torch.nonzero(torch.stack(chosen).any(dim=0))[:, 0]
+    out = images.to(torch.float32).div_(LEVELS - 1) if images.dtype == torch.uint8 else images
+    if not len(rows):
+        return out
+    some = images[rows]
+    if some.dtype != torch.uint8:
+        some = some.mul(LEVELS - 1).add_(0.5).to(torch.uint8)
+    place = _places(some)
+    counts = torch.bincount(place, minlength=len(rows) * LEVELS).view(-1, LEVELS)
+    total = torch.arange(LEVELS, device=images.device).repeat(len(rows), 1)
+    for (step, _), changed in zip(steps, chosen, strict=True):
+        curve = torch.where(changed[rows, None], step.curves(counts), torch.arange(LEVELS, device=images.device))
+        counts = torch.zeros_like(counts).scatter_add_(1, curve, counts)
+        total = curve.gather(1, total)
+    values = total.to(torch.float32).div_(LEVELS - 1).view(-1)
+    return out.index_copy(0, rows, values.index_select(0, place).view(some.shape))
+
+
+def _places(images: Tensor) -> Tensor:
+    """Index (B * H * W,) int32 of each pixel's level in a table of B x 256 levels."""
+    start = torch.arange(len(images), device=images.device, dtype=torch.int32) * LEVELS
+    return images.to(torch.int32).add_(start.view(-1, 1, 1, 1)).view(-1)

@@ -1,0 +1,53 @@
+"""How does a grey radiograph become one embedding?"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor
+
+from cxrvl.errors import ConfigError
+from cxrvl.models.backbones import Backbone
+from cxrvl.models.grey import GreyInput
+from cxrvl.models.vit import Vit
+
+_MAP_AXES = 4
+
+
+class ImageEncoder(GreyInput):
+    """A backbone, its feature map averaged: images (B, 1, H, W) in [0, 1] become embeddings (B, num_features).
+
+    A vision transformer's embedding is taken as it is. in_channels, mean and std: as `GreyInput` says. Images that
+    have the network's channels already, (B, in_channels, H, W) in [0, 1], are taken too.
+    Raises ConfigError for settings that do not fit, DataError for images of another shape.
+    """
+
+    WHAT: ClassVar[str] = "image encoder"
+    READY: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        backbone: Backbone | Vit,
+        in_channels: int = 3,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(backbone, in_channels, mean, std)
+        self.backbone = backbone
+        self.num_features = backbone.num_features
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return embeddings (B, num_features) of images (B, 1, H, W) in [0, 1]."""
+        features: Tensor = self.backbone(self.normalised(images))
+        return features.mean((2, 3)) if features.ndim == _MAP_AXES else features
+
+    def attention(self, images: Tensor) -> Tensor:
+        """Return the last block's attention (B, heads, N, N) of images (B, 1, H, W); token 0 is CLS.
+
+        Raises:
+            ConfigError: the backbone is no vision transformer.
+        """
+        if not isinstance(self.backbone, Vit):
+            raise ConfigError(
+                f"image encoder: {type(self.backbone).__name__} has no attention; choose a vision transformer"
+            )
+        return self.backbone.attention(self.normalised(images))
