@@ -126,6 +126,5 @@ def _left_out(
     return same
 
 
-
 def _identity(values: Tensor) -> Tensor:
     return values

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from cxrvl.errors import ConfigError
 from cxrvl.models.text import TextEncoder, Tokens
+from cxrvl.models.text.embedding import embed_texts
 from cxrvl.tasks.base import Batch, Task
 
 
@@ -50,4 +51,4 @@ class TextTask(Task):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> TextOutput:
         """Return the embeddings (B, D) of a batch's texts."""
-        return TextOutput(self.encoder(self.tokens(batch)))
+        return TextOutput(embed_texts(self.encoder, batch["text"], batch["body"].cpu()))

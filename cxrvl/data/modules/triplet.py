@@ -96,7 +96,9 @@ class TripletDataModule(ReportDataModule):
 
     def train_dataset(self) -> Dataset:
         """Return the training triplets, readable by item number."""
-        return TripletItems(self.training_items, self.texts.texts, self.false_negatives, fixed=bool(self.overfit_batches))
+        return TripletItems(
+            self.training_items, self.texts.texts, self.false_negatives, fixed=bool(self.overfit_batches)
+        )
 
     def val_dataloader(self) -> DataLoader:
         """Return triplets of the validation split, the same ones after every epoch."""
@@ -168,7 +170,9 @@ class TaskOrder(TrainOrder):
         ConfigError: as `TrainOrder`; a task with fewer items than a batch, or drop_last=false.
     """
 
-    def __init__(self, items: Tasks, caps: Mapping[str, int | None], batch_size: int, seed: int, **options: Any) -> None:
+    def __init__(
+        self, items: Tasks, caps: Mapping[str, int | None], batch_size: int, seed: int, **options: Any
+    ) -> None:
         if not options.get("drop_last", True):
             raise ConfigError("data.drop_last=false: batches of one task each leave their rest out; set it to true")
         self.numbers = {name: items.numbers(name) for name in items.items}

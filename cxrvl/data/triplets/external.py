@@ -74,6 +74,8 @@ class ExternalTriplets(TripletTask):
             raise DataError(f"{where}: no {', '.join(missing)}; every line names its report and has a pair")
         row = place.get(f"{content['dataset']}/{content['study']}")
         if row is None:
-            raise DataError(f"{where}: there is no study of that name in the report table; was it left out or misspelt?")
+            raise DataError(
+                f"{where}: there is no study of that name in the report table; was it left out or misspelt?"
+            )
         negatives = (content["negative"],) if "negative" in content and self.negatives else ()
         return Triplet(content["query"], content["positive"], negatives, self.instruction, row)

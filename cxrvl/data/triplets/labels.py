@@ -61,7 +61,9 @@ def label_sentence(text: str, absent: bool = True) -> str:
 def label_set(text: str) -> str:
     """Name what a text claims or suspects, the same for reports with the same findings; "" where it says nothing."""
     said = dict(zip(OBSERVATIONS, observations(text), strict=True))
-    found = [f"{name}={value:g}" for name, value in said.items() if value in (PRESENT, UNCERTAIN) and name != NO_FINDING]
+    found = [
+        f"{name}={value:g}" for name, value in said.items() if value in (PRESENT, UNCERTAIN) and name != NO_FINDING
+    ]
     if found:
         return ";".join(found)
     return NORMAL if any(not np.isnan(value) for value in said.values()) else ""

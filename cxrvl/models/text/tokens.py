@@ -28,7 +28,7 @@ class Tokens(NamedTuple):
         """Move all three to a device."""
         return Tokens(*(part.to(device) for part in self))
 
-    def take(self, rows: slice) -> "Tokens":
+    def take(self, rows: slice | Tensor) -> "Tokens":
         """Return some texts of the batch, without the columns in which all of them are padding."""
         some = Tokens(*(part[rows] for part in self))
         used = some.attention_mask.any(dim=0)
