@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from cxrvl.data.modules.base import Batch, CXRDataModule
 from cxrvl.data.modules.buckets import BucketedOrder
-from cxrvl.data.modules.loading import BatchRows
+from cxrvl.data.modules.loading import BatchRows, TrainOrder
 from cxrvl.data.modules.texts import TextOptions, TextRows, checked_empty
 from cxrvl.data.reports.table import ReportTable
 from cxrvl.data.reports.texts import LENGTHS
@@ -90,7 +90,7 @@ class ReportDataModule(CXRDataModule[ReportTable]):
         rows = super().split_rows(split)
         return self.texts.with_text(rows, rows, split)
 
-    def order(self) -> BucketedOrder:
+    def order(self) -> TrainOrder:
         """Return this device's order of the training reports."""
         rows = self.rows("train")
         return BucketedOrder(

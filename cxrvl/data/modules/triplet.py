@@ -106,7 +106,7 @@ class TripletDataModule(ReportDataModule):
         batches = WholeTasks(self.val_items, self.val_triplets, self.evaluation_batch_size, rank, world)
         items = TripletItems(self.val_items, self.texts.texts, self.false_negatives, fixed=True)
         generator = torch.Generator().manual_seed(0)
-        return DataLoader(items, batch_sampler=batches, generator=generator, **self._loader_options())  # type: ignore[arg-type]
+        return DataLoader(items, batch_sampler=batches, generator=generator, **self._loader_options())
 
 
 class TripletItems(Dataset):

@@ -103,7 +103,7 @@ class LabelProbeEvaluator:
         if not len(rows):
             return build(rows, self.kind, table.labels, table)
         rows = rows.drop_duplicates(["dataset", "image"]).sort_values(["dataset", "image"], ignore_index=True)
-        vectors = np.stack(rows["vector"].to_numpy()).astype(np.float64)
+        vectors = np.stack(list(rows["vector"])).astype(np.float64)
         train, val, test = ((rows["split"] == name).to_numpy() for name in self.splits)
         if not train.any() or not val.any() or not test.any():
             raise DataError(f"the probe needs reports in each of {', '.join(self.splits)}; one has none with a text")

@@ -119,12 +119,12 @@ def _ranked(group: pd.DataFrame) -> pd.DataFrame:
     """Replace the vectors of one pool by where each query finds its own document; documents that nobody asks for go."""
     codes, names = pd.factorize(group["own"], sort=False)
     first = np.unique(codes, return_index=True)[1]
-    pool: Vectors = np.stack(group["document"].to_numpy()[first])
+    pool: Vectors = np.stack([group["document"].iloc[place] for place in first])
     asking = group["asks"].to_numpy()
     kept = group[asking].drop(columns=["own", "asks", "query", "document"]).reset_index(drop=True)
     if not len(kept):
         return kept
-    queries: Vectors = np.stack(group["query"].to_numpy()[asking])
+    queries: Vectors = np.stack(list(group["query"][asking]))
     return kept.assign(**ranks(queries, pool, codes[asking], np.bincount(codes, minlength=len(names))))
 
 

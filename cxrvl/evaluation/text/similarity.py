@@ -87,7 +87,7 @@ class ClinicalSimilarityEvaluator:
     def _paired(self, group: pd.DataFrame) -> pd.DataFrame:
         first, second = drawn_pairs(len(group), self.pairs, self.pair_seed)
         ones, others = group.iloc[first].reset_index(drop=True), group.iloc[second].reset_index(drop=True)
-        vectors = np.stack(group["vector"].to_numpy()).astype(np.float64)
+        vectors = np.stack(list(group["vector"])).astype(np.float64)
         cosine = np.einsum("nd,nd->n", vectors[first], vectors[second]).astype(np.float32)
         about = ones.drop(columns=["said", "vector"])
         other = {"other": others["image"], "other_patient": others["patient"], "other_dataset": others["dataset"]}

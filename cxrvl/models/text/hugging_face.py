@@ -72,7 +72,7 @@ def from_pretrained(
             config = AutoConfig.from_pretrained(name, **source)
             tokenizer = AutoTokenizer.from_pretrained(name, **source)
             decoder = _is_decoder(config)
-            kind = AutoModelForCausalLM if decoder else AutoModelForMaskedLM
+            kind: Any = AutoModelForCausalLM if decoder else AutoModelForMaskedLM
             model, report = kind.from_pretrained(name, config=config, output_loading_info=True, **options)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise WeightsError(f"model.base: {name} cannot be read: {' '.join(str(error).split())[:400]}") from error

@@ -22,7 +22,7 @@ class Lora:
     """
 
     rank: int = 16
-    alpha: float = 32
+    alpha: int = 32
     dropout: float = 0.05
     targets: Sequence[str] | str = ALL_LINEAR
 
@@ -51,4 +51,4 @@ class Lora:
             r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, bias="none",
             target_modules=targets if targets == ALL_LINEAR else list(targets),
         )  # fmt: skip
-        return get_peft_model(network, options, adapter_name=ADAPTER)  # type: ignore[arg-type]
+        return get_peft_model(network, options, adapter_name=ADAPTER)
