@@ -117,6 +117,18 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("--maps", help="folder for one overlay PNG per file and label")
     predict.add_argument("--max-unreadable", type=int, default=0, help="unreadable files to leave out (default 0)")
     predict.add_argument("--runs", help="folder of the runs (default: as in the config)")
+    encode = commands.add_parser("encode", help="embed the reports of a CSV file with a finished text run")
+    encode.add_argument("reports", help="CSV file with one column per section: findings, impression, report, ...")
+    encode.add_argument("--run", required=True, help="run id, or its first digits")
+    encode.add_argument("--out", required=True, help="Parquet file to write; a stopped call continues")
+    encode.add_argument("--id", help="column that names the reports (default: study or id, where there is one)")
+    encode.add_argument("--skip-empty", action="store_true", help="leave out reports that say nothing")
+    export = commands.add_parser("export", help="write a finished text run as a sentence-transformers folder")
+    export.add_argument("--run", required=True, help="run id, or its first digits")
+    export.add_argument("--out", required=True, help="folder to write")
+    for command in (encode, export):
+        command.add_argument("--dataset", help="whose reading of reports, where the run has several")
+        command.add_argument("--runs", help="folder of the runs (default: as in the config)")
     table = commands.add_parser("table", help="compute what is missing of a table, and print it beside the paper's")
     table.add_argument("table", help="name of a folder under experiments/")
     table.add_argument("--line", help="one line of the table (default: all)")
@@ -204,6 +216,18 @@ def _predict(options: argparse.Namespace) -> None:
     predict(options)
 
 
+def _encode(options: argparse.Namespace) -> None:
+    from cxrvl.commands.encode import encode
+
+    encode(options)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from cxrvl.commands.encode import export
+
+    export(options)
+
+
 def _table(options: argparse.Namespace) -> None:
     from cxrvl.commands.table import table
 
@@ -240,6 +264,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "data": _data,
     "evaluate": _evaluate,
     "predict": _predict,
+    "encode": _encode,
+    "export": _export,
     "table": _table,
     "dashboard": _dashboard,
     "runs": _runs,

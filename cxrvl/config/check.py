@@ -9,7 +9,7 @@ from typing import Any, Union, get_args, get_origin
 from omegaconf import DictConfig
 
 from cxrvl.config.compose import resolved
-from cxrvl.config.devices import check_shares
+from cxrvl.config.devices import check_shares, device_count
 from cxrvl.config.nearest import did_you_mean
 from cxrvl.config.schema import PICTURES_DOUBLING, Config
 from cxrvl.config.targets import locate, signature
@@ -100,11 +100,14 @@ def _check_numbers(config: dict) -> None:
         if values[path] < least:
             raise ConfigError(f"'{path}' is {values[path]}; expected at least {least}")
     epochs, steps = trainer["max_epochs"], trainer["max_steps"]
-    if (epochs < 1 and not (epochs == -1 and steps > 0)) or (steps < 1 and steps != -1):
+    if (epochs < 1 and not (epochs == -1 and steps > 0)) or steps < -1:
         raise ConfigError(
             f"trainer.max_epochs={epochs} with trainer.max_steps={steps} is no length; expected at least one epoch, "
-            "or trainer.max_epochs=-1 with a number of steps"
+            "trainer.max_epochs=-1 with a number of steps, or trainer.max_steps=0 to evaluate a model as it starts"
         )
+
+    if steps == 0 and (device_count(trainer["devices"]) != 1 or trainer["num_nodes"] != 1):
+        raise ConfigError("trainer.max_steps=0 trains nothing, on one device: set trainer.devices=1")
 
 
 def _check_pictures(tracking: dict) -> None:

@@ -27,7 +27,7 @@ class TrainerConfig:
 
     max_epochs: int = 10
     max_steps: int = -1
-    """Optimiser steps; -1 = as many as the epochs hold."""
+    """Optimiser steps; -1 = as many as the epochs hold; 0 = none: the model is evaluated as it starts."""
     precision: str = "32-true"
     gradient_clip_val: float | None = None
     gradient_clip_algorithm: str | None = None

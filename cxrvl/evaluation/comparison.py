@@ -14,6 +14,7 @@ from cxrvl.evaluation.predictions import Predictions
 from cxrvl.evaluation.row_statistics import METRICS, Scoring, Selection, scored_images, statistics
 from cxrvl.evaluation.statistics.bootstrap import Difference, Interval, difference, replicate, row_interval
 from cxrvl.evaluation.statistics.delong import AurocTest, delong_test
+from cxrvl.evaluation.text_metrics import SIGNED
 
 Floats = NDArray[np.float64]
 
@@ -112,7 +113,10 @@ def row_mean(row: RowScores, labels: Sequence[str] | None = None, *, confidence:
         nothing = Interval(np.nan, np.nan, np.nan, row.replicates.shape[-1], 0)
         return RowMean(nothing, np.nan, (np.nan,) * len(row.seeds), (), undefined)
     estimates, replicates = _label_mean(row, defined)
-    interval, sd = row_interval(estimates, replicates, seed=row.bootstrap_seed, confidence=confidence)
+    lowest = -1.0 if row.metric in SIGNED else 0.0
+    interval, sd = row_interval(
+        estimates, replicates, seed=row.bootstrap_seed, confidence=confidence, lowest=lowest
+    )
     return RowMean(interval, sd, tuple(estimates.tolist()), defined, undefined)
 
 

@@ -23,11 +23,22 @@ KEYS = {
     "marks": ("dataset", "image", "label", "entry", "number"),
     "robustness": ("dataset", "image", "corruption", "severity"),
     "attention": ("dataset", "image", "label", "head"),
+    "ranks": ("dataset", "image", "label"),
+    "choices": ("dataset", "image", "label"),
+    "pairs": ("dataset", "image", "label", "other"),
 }
 PER_LABEL = ("findings", "robustness")
 """Kinds with `target/<label>` and `logit/<label>` in every row."""
 CONDITION = {"corruption": object, "severity": np.int64}
 ATTENTION = {"label": object, "head": np.int64, "in_box": np.float32, "chance": np.float32, "entropy": np.float32}
+TEXTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "ranks": (
+        ("label", "text"), ("better", "tied", "better_unique", "tied_unique", "copies", "pool", "pool_unique"),
+    ),
+    "choices": (("label", "text"), ("true", "wrong_1", "wrong_2", "wrong_3")),
+    "pairs": (("label", "other", "other_patient", "other_dataset"), ("cosine", "agreement")),
+}  # fmt: skip
+"""Kinds made of texts -> their columns of words and of numbers; `image` is the study, `label` the task."""
 _METADATA = b"cxrvl"
 
 
@@ -62,6 +73,7 @@ class Predictions:
     kind "robustness": one row per image and condition (`corruption`, `severity`), else as findings; see
     `cxrvl.evaluation.robustness`.
     kind "attention": one row per image, label with a box, and head; see `cxrvl.evaluation.cls_attention`.
+    kinds "ranks", "choices", "pairs": one row per report (or pair of reports) and task; see `cxrvl.evaluation.text`.
     """
 
     frame: pd.DataFrame
@@ -189,6 +201,9 @@ def _columns(kind: str, labels: Sequence[str], origin: str) -> dict[str, Any]:
         return text | (CONDITION if kind == "robustness" else {}) | dict.fromkeys(names, np.float32)
     if kind == "attention":
         return text | ATTENTION
+    if kind in TEXTS:
+        named, counted = TEXTS[kind]
+        return text | dict.fromkeys(named, object) | dict.fromkeys(counted, np.float32)
     if kind == "marks":
         return text | dict.fromkeys(MARK_TEXT, object) | {"number": np.int64} | dict.fromkeys(MARK_NUMBERS, np.float32)
     raise DataError(f"{origin}: unknown kind of predictions {kind!r}; expected one of {sorted(KEYS)}")
@@ -204,13 +219,13 @@ def _check_values(frame: pd.DataFrame, kind: str, labels: Sequence[str], origin:
             row = frame[strange].iloc[0]
             raise DataError(f"{origin}: image {row['image']}: entry {row['entry']!r} of label {row['label']!r}")
         numbers, rows = ["rating"], frame[frame["entry"] == "mark"]
-    elif kind == "attention":
-        targets, numbers = [], ["in_box", "chance", "entropy"]
+    elif kind == "attention" or kind in TEXTS:
+        targets, numbers = [], list(TEXTS[kind][1]) if kind in TEXTS else ["in_box", "chance", "entropy"]
         strange = ~frame["label"].isin(list(labels))
         if strange.any():
             row = frame[strange].iloc[0]
             raise DataError(
-                f"{origin}: image {row['image']}: attention in boxes of {row['label']!r}, which is no label"
+                f"{origin}: image {row['image']}: a row of {row['label']!r}, which is not among its labels {list(labels)}"
             )
     wrong = ~(frame[targets].isin([1, 0, -1]) | frame[targets].isna())
     for name in wrong.columns[wrong.any()]:

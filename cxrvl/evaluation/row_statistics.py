@@ -13,10 +13,11 @@ from cxrvl.evaluation.attention_metrics import LabelAttention
 from cxrvl.evaluation.labels import label_scores, patient_numbers
 from cxrvl.evaluation.localization_metrics import LabelMarks, MarksOptions
 from cxrvl.evaluation.operating import OperatingPoint, shares
-from cxrvl.evaluation.predictions import Predictions
+from cxrvl.evaluation.predictions import TEXTS, Predictions
 from cxrvl.evaluation.robustness_metrics import CLEAN, UNTOUCHED, by_condition
 from cxrvl.evaluation.statistics.auroc import RankedScores
 from cxrvl.evaluation.statistics.bootstrap import Statistic
+from cxrvl.evaluation.text_metrics import TEXT_METRICS, text_statistics
 
 METRICS = {
     "auroc": "findings",
@@ -29,8 +30,9 @@ METRICS = {
     "pointing_game": "marks",
     "corrupted_auroc": "robustness",
     "attention_in_box": "attention",
+    **TEXT_METRICS,
 }
-"""Metric of a row -> kind of the predictions it is computed from; all lie in [0, 1]."""
+"""Metric of a row -> kind of the predictions it is computed from; all but those of `SIGNED` lie in [0, 1]."""
 OPERATING = {
     "youden_sensitivity": ("sensitivity", OperatingPoint()),
     "youden_specificity": ("specificity", OperatingPoint()),
@@ -114,6 +116,9 @@ def scored_images(predictions: Predictions, metric: str, scoring: Scoring, label
         frame = by_condition(frame)[UNTOUCHED]
     if predictions.kind in ("findings", "robustness"):
         return frame[columns + [f"target/{label}" for label in labels]]
+    if predictions.kind in TEXTS:
+        frame = frame[frame["label"].isin(list(labels))]
+        return frame[[*columns, *TEXTS[predictions.kind][0]]].reset_index(drop=True)
     if predictions.kind == "attention":
         return frame[frame["label"].isin(list(labels))][[*columns, "label"]].drop_duplicates().reset_index(drop=True)
     truth = frame[((frame["entry"] == "lesion") | (frame["number"] == 0)) & frame["label"].isin(list(labels))]
@@ -126,8 +131,10 @@ def statistics(
 ) -> tuple[dict[str, Statistic], int]:
     """The metric of each label as a function of how often each patient is drawn, and how many patients there are."""
     frame = scoring.frame(predictions)
-    numbers, count = patient_numbers(frame)
     kind = METRICS[metric]
+    if kind in TEXTS:
+        return text_statistics(frame, metric, labels)
+    numbers, count = patient_numbers(frame)
     if kind == "marks":
         marks = {label: LabelMarks(frame, label, numbers, count, scoring.marks) for label in labels}
         if metric == "jafroc":

@@ -16,6 +16,7 @@ from cxrvl.files import write_atomic
 from cxrvl.models.torch_files import COPY_AGAIN, read_torch_file
 from cxrvl.models.weights import as_state
 from cxrvl.runs.origin import origin, refuse_foreign
+from cxrvl.runs.place import place
 from cxrvl.runs.store import Run
 from cxrvl.tasks.base import Task
 
@@ -155,15 +156,25 @@ class CheckpointKeeper(pl.Callback):
             self._write(trainer, self._taken)
         self._save_weights(trainer, pl_module, FINAL)
 
+    def save_untrained(self, task: Task) -> None:
+        """Write the weights a task starts with as its final ones, for a run without a training step."""
+        if place().rank == 0:
+            self._write_weights(task.state_dict(), 0, 0, task, FINAL)
+
     def _save_weights(self, trainer: pl.Trainer, pl_module: pl.LightningModule, name: str) -> None:
         weights = trainer.strategy.lightning_module_state_dict()  # collective: sharded weights are gathered here
         if trainer.is_global_zero:
-            state = {
-                "state_dict": weights, "epoch": trainer.current_epoch, "step": trainer.global_step,
-                "written_by": self.written_by, "parts": pl_module.parts() if isinstance(pl_module, Task) else {},
-            }  # fmt: skip
-            write_atomic(self.folder / name, lambda file: torch.save(state, file))
+            self._write_weights(weights, trainer.current_epoch, trainer.global_step, pl_module, name)
         trainer.strategy.barrier()
+
+    def _write_weights(
+        self, weights: Mapping[str, Any], epoch: int, step: int, module: pl.LightningModule, name: str
+    ) -> None:
+        state = {
+            "state_dict": weights, "epoch": epoch, "step": step, "written_by": self.written_by,
+            "parts": module.parts() if isinstance(module, Task) else {},
+        }  # fmt: skip
+        write_atomic(self.folder / name, lambda file: torch.save(state, file))
 
 
 def _validates_next(trainer: pl.Trainer, batch_idx: int) -> bool:

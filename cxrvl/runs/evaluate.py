@@ -92,6 +92,7 @@ def predict_missing(
         evaluator = build(evaluation.evaluator)
         collector = PredictionCollector(evaluator, data.table)
         data.predict_splits = tuple(evaluator.splits)
+        data.predict_rows = evaluator.scored(data.table) if isinstance(evaluator, Selective) else None
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it by name
         callbacks.append(collector)
         try:

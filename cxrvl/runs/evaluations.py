@@ -50,12 +50,20 @@ def planned(run: Run, config: dict[str, Any]) -> list[Evaluation]:
             "evaluator": {k: v for k, v in evaluator.items() if k not in METRIC_ONLY_KEYS},
             "weights": config["checkpoint"]["use"],
             "data": prints,
-            "input": [data["store"], data["transforms"]["evaluate"], data.get("labels"), data.get("limit")],
+            "input": _input(data),
             "version": EVALUATION_VERSION,
         }
         eval_id = digest(content)[:12]
         plan.append(Evaluation(name, eval_id, run.predictions / f"{name}-{eval_id}.parquet", evaluator))
     return plan
+
+
+def _input(data: dict[str, Any]) -> list[Any]:
+    """Return what reaches the network of the data, beyond the data themselves."""
+    labels = [data.get("labels"), data.get("limit")]
+    if "store" not in data:  # reports alone
+        return [data.get("text"), data.get("empty"), *labels]
+    return [data["store"], data["transforms"]["evaluate"], *labels, *([data["text"]] if "text" in data else [])]
 
 
 def check_trained(run: Run, config: dict[str, Any]) -> None:

@@ -191,7 +191,10 @@ def _compute(run: Run, config: dict[str, Any]) -> list[str]:
         if not trained:
             begin(trainer.loggers, _resume_step(resume))
             log.info("training run %s%s", run.run_id, f", continued from {resume.name}" if resume else "")
-            trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
+            if config["trainer"]["max_steps"] == 0:
+                keeper.save_untrained(task)
+            else:
+                trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
             if trainer.interrupted:
                 raise KeyboardInterrupt
             stopping.stop_if_requested()

@@ -33,6 +33,8 @@ ENGINE_KEYS = {
 
 SOURCE_LOCATION_KEYS = {"root", "shareable"}
 """What a source says about where its files lie and who may see them, neither of which changes a number."""
+CONTENT_KEYS = {"weights", "file", "folder", "tokenizer"}
+"""Keys of a model or of triplet tasks whose value may be a path: what lies there counts, not where."""
 SCIENCE_SECTIONS = ("data", "model", "task", "trainer", "callbacks", "init_from", "seed", "threads")
 ID_LENGTH = 16
 
@@ -61,7 +63,9 @@ def _science(config: dict, upstream: str | None) -> dict[str, Any]:
         parts["trainer"]["accumulate_grad_batches"] = accumulate
     if isinstance(parts["data"].get("source"), dict):
         parts["data"]["source"] = _without_location(parts["data"]["source"])
-    parts["model"] = _with_weights_content(parts["model"])
+    parts["model"] = _with_content(parts["model"])
+    if "tasks" in parts["data"]:
+        parts["data"]["tasks"] = _with_content(parts["data"]["tasks"])
     start = read_start(config)
     parts["init_from"] = None if start is None else start_identity(start, upstream)
     return parts
@@ -97,14 +101,21 @@ def _without_location(source: Any) -> Any:
     return source
 
 
-def _with_weights_content(model: Any) -> Any:
-    """Replace the path of a local weights file by the hash of its content."""
-    if not isinstance(model, dict):
-        return model
-    return {
-        k: f"sha256:{file_digest(Path(v))}" if k == "weights" and v and Path(v).is_file() else _with_weights_content(v)
-        for k, v in model.items()
-    }
+def _with_content(node: Any) -> Any:
+    """Replace the path of a local file or folder that a model, or its training texts, come from by a hash of its content."""
+    if not isinstance(node, dict):
+        return node
+    return {key: _content_of(value) if key in CONTENT_KEYS else _with_content(value) for key, value in node.items()}
+
+
+def _content_of(value: Any) -> Any:
+    if not isinstance(value, str) or not value or not Path(value).exists():
+        return value
+    path = Path(value)
+    if path.is_file():
+        return f"sha256:{file_digest(path)}"
+    inside = sorted(p for p in path.iterdir() if p.is_file())
+    return f"sha256:{digest({p.name: file_digest(p) for p in inside})}"
 
 
 def digest(content: Any) -> str:

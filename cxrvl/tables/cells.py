@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cxrvl.evaluation.predictions import TEXTS
 from cxrvl.evaluation.row_statistics import METRICS
 from cxrvl.tables.published import PublishedNumber
 from cxrvl.tables.result import OTHER_CLASSES, OTHER_SPLIT, TableResult
@@ -134,9 +135,10 @@ def document(result: TableResult) -> Document:
 
 def _caption(result: TableResult) -> list[str]:
     line, table = result.line, result.table
-    scored = (
-        f"{result.n_images:,} images of {result.n_patients:,} patients" if result.n_images else "nothing scored yet"
-    )
+    what = "reports" if any(METRICS[column.metric] in TEXTS for column in line.columns) else "images"
+    scored = "nothing scored yet"
+    if result.n_images:
+        scored = f"{result.n_images:,} {what} of {result.n_patients:,} patients"
     seeds = ", ".join(str(seed) for seed in line.seeds)
     lines = [SYNTHETIC] if table.synthetic else []
     lines.append(f"Split: {line.data_split}, scored on {line.score_split} ({scored}). Seeds: {seeds}.")

@@ -200,8 +200,8 @@ def _record(
     record |= {"n_seeds": 0, "seeds_asked": len(line.seeds), "classes_entered": 0, "classes_total": len(members)}
     if (scored := scores.get((row, measure))) is not None:
         mean = row_mean(scored, members)
-        low, high = np.clip([mean.interval.low, mean.interval.high], 0.0, 1.0)
-        record |= {"mean": mean.interval.estimate, "sd": mean.sd, "low": low, "high": high}
+        record |= {"mean": mean.interval.estimate, "sd": mean.sd}
+        record |= {"low": mean.interval.low, "high": mean.interval.high}
         record |= {"n_seeds": len(scored.seeds), "classes_entered": len(mean.defined)}
         images = scored.images[["dataset", "image"]].drop_duplicates()
         record |= {"n_images": len(images), "n_patients": scored.patients}

@@ -8,6 +8,7 @@ import pandas as pd
 
 from cxrvl.evaluation.comparison import RowScores, compare
 from cxrvl.evaluation.labels import label_scores, patient_numbers
+from cxrvl.evaluation.predictions import TEXTS
 from cxrvl.evaluation.robustness_metrics import UNTOUCHED, by_condition
 from cxrvl.evaluation.row_statistics import METRICS
 from cxrvl.evaluation.statistics.bootstrap import percentile_interval
@@ -48,10 +49,10 @@ def run_records(
 
 
 def _sides(frame: pd.DataFrame, kind: str, label: str, uncertain: str) -> tuple[int, int]:
-    """How many images count as positive and as negative of one label; of marks, lesions and normal images."""
-    if kind in ("marks", "attention"):
+    """How many images count as positive and as negative of one label; of marks, lesions and normal images; of texts, all."""
+    if kind in ("marks", "attention", *TEXTS):
         mine = frame[frame["label"] == label]
-        if kind == "attention":
+        if kind != "marks":
             return len(mine[["dataset", "image"]].drop_duplicates()), 0
         normal = (mine["entry"] == "mark") & (mine["number"] == 0) & (mine["target"] == 0)
         return int((mine["entry"] == "lesion").sum()), int(normal.sum())

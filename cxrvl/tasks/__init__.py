@@ -2,6 +2,8 @@
 
 from cxrvl.tasks.base import StepOutput, Task
 from cxrvl.tasks.classification import Classification
+from cxrvl.tasks.contrastive_text import ContrastiveText
+from cxrvl.tasks.masked_text import MaskedText
 from cxrvl.tasks.self_training import SelfTraining
 
-__all__ = ["Classification", "SelfTraining", "StepOutput", "Task"]
+__all__ = ["Classification", "ContrastiveText", "MaskedText", "SelfTraining", "StepOutput", "Task"]

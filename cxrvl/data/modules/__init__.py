@@ -6,6 +6,7 @@ from cxrvl.data.modules.image import ImageDataModule
 from cxrvl.data.modules.image_report import ImageReportDataModule
 from cxrvl.data.modules.report import ReportDataModule
 from cxrvl.data.modules.self_training import SelfTrainingDataModule
+from cxrvl.data.modules.triplet import TripletDataModule
 
 __all__ = [
     "CXRDataModule",
@@ -14,4 +15,5 @@ __all__ = [
     "ImageReportDataModule",
     "ReportDataModule",
     "SelfTrainingDataModule",
+    "TripletDataModule",
 ]

@@ -87,6 +87,7 @@ class CXRDataModule(pl.LightningDataModule, Generic[Table]):
         self.overfit_batches, self.drop_last = overfit_batches, drop_last
         self.num_workers, self.pin_memory = num_workers, pin_memory
         self.predict_splits: tuple[str, ...] = ("test",)
+        self.predict_rows: np.ndarray | None = None
         self._table: Table | None = None
         self._train_loader: ResumableLoader | None = None
         self._place_in_epoch: dict[str, Any] | None = None
@@ -100,6 +101,10 @@ class CXRDataModule(pl.LightningDataModule, Generic[Table]):
     def dataset(self) -> Dataset:
         """Return what turns the rows a sampler hands out into a batch."""
         raise NotImplementedError
+
+    def train_dataset(self) -> Dataset:
+        """Return the same for training, where its batches hold something else."""
+        return self.dataset()
 
     # What all share.
 
@@ -164,7 +169,7 @@ class CXRDataModule(pl.LightningDataModule, Generic[Table]):
 
     def train_dataloader(self) -> DataLoader:
         """Return shuffled, resumable batches of this device's share."""
-        self._train_loader = ResumableLoader(self.dataset(), self.order(), **self._loader_options())
+        self._train_loader = ResumableLoader(self.train_dataset(), self.order(), **self._loader_options())
         if self._place_in_epoch is not None:
             self._train_loader.load_state_dict(self._place_in_epoch)
             self._place_in_epoch = None
@@ -186,15 +191,20 @@ class CXRDataModule(pl.LightningDataModule, Generic[Table]):
 
     def split_dataloader(self, *splits: str) -> DataLoader:
         """Return every row of some splits, once over all devices but for the last batch; see `WholeSplit`."""
+        return self._whole(np.concatenate([self.rows(split) for split in splits]))
+
+    def _whole(self, rows: np.ndarray) -> DataLoader:
         rank, world = self._place()
-        rows = np.concatenate([self.rows(split) for split in splits])
         batches = WholeSplit(rows, self.evaluation_batch_size, rank, world)
         generator = torch.Generator().manual_seed(0)
         return DataLoader(self.dataset(), batch_sampler=batches, generator=generator, **self._loader_options())
 
     def predict_dataloader(self) -> DataLoader:
-        """Return the splits an evaluator asked for through `predict_splits`."""
-        return self.split_dataloader(*self.predict_splits)
+        """Return the splits an evaluator asked for through `predict_splits`, of them `predict_rows` alone where it chose."""
+        if self.predict_rows is None:
+            return self.split_dataloader(*self.predict_splits)
+        rows = np.concatenate([self.rows(split) for split in self.predict_splits])
+        return self._whole(rows[np.isin(rows, self.predict_rows)])
 
     def val_dataloader(self) -> DataLoader:
         """Return the validation split."""

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from cxrvl.data.modules.base import Batch, CXRDataModule
 from cxrvl.data.modules.buckets import BucketedOrder
-from cxrvl.data.modules.loading import BatchRows
+from cxrvl.data.modules.loading import BatchRows, TrainOrder
 from cxrvl.data.modules.texts import TextOptions, TextRows, checked_empty
 from cxrvl.data.reports.table import ReportTable
 from cxrvl.data.reports.texts import LENGTHS
@@ -31,6 +31,8 @@ class ReportRows(Dataset):
         """Read one batch of report-table rows."""
         index = np.asarray(rows, dtype=np.int64)
         batch = self.texts.batch(index, rows.epoch if self.styled else None)
+        if rows.epoch is None:
+            batch["sections"] = [self.texts.texts.sections[row] for row in index]
         numbers = {"target": self.targets[index], "index": index, "study": index.copy()}
         return batch | {name: torch.from_numpy(values) for name, values in numbers.items()}
 
@@ -39,7 +41,8 @@ class ReportDataModule(CXRDataModule[ReportTable]):
     """Reports without images: cleaned, by section policy, in a style that changes with every epoch.
 
     Batches: `text` list of B str; `instruction`, `body` (B, 2) int64 and `parts` (B, 7, 2) int64, where in the text
-    they lie (see `cxrvl.data.modules.texts.text_batch`); `target` (B, L) float32 (1 positive, 0 negative, -1 uncertain,
+    they lie (see `cxrvl.data.modules.texts.text_batch`); outside of training `sections`, a list of B mappings, the
+    cleaned sections that the policy may take; `target` (B, L) float32 (1 positive, 0 negative, -1 uncertain,
     NaN not stated); `index` and `study` (B,) int64, both the row of the report table.
 
     Args:
@@ -87,7 +90,7 @@ class ReportDataModule(CXRDataModule[ReportTable]):
         rows = super().split_rows(split)
         return self.texts.with_text(rows, rows, split)
 
-    def order(self) -> BucketedOrder:
+    def order(self) -> TrainOrder:
         """Return this device's order of the training reports."""
         rows = self.rows("train")
         return BucketedOrder(

@@ -102,17 +102,18 @@ def seed_weights(seeds: int, replicates: int, rng: np.random.Generator) -> Float
 
 
 def row_interval(
-    estimates: ArrayLike, replicates: Floats, *, seed: int, confidence: float = 0.95
+    estimates: ArrayLike, replicates: Floats, *, seed: int, confidence: float = 0.95, lowest: float = 0.0
 ) -> tuple[Interval, float]:
     """Interval of a row's mean over seeds, from the patient bootstrap of each seed; and the sd over seeds.
 
     Args:
         estimates: (S,) the number of each seed on all patients.
         replicates: (S, R) the same under each replicate; all seeds see the same patients.
+        lowest: value the number can take, 0 or -1; the highest is 1.
 
     Returns:
         The interval (standard error from resampling patients and seeds, Student's t with Satterthwaite's degrees of
-        freedom, see `difference`; clipped to [0, 1]), and the sd of `estimates` (NaN for one seed).
+        freedom, see `difference`; clipped to [lowest, 1]), and the sd of `estimates` (NaN for one seed).
     """
     means = np.asarray(estimates, dtype=np.float64)
     rng = np.random.default_rng([seed, 1])
@@ -121,7 +122,7 @@ def row_interval(
     estimate = float(means.mean())
     half = float(student.ppf(0.5 + confidence / 2, degrees)) * error
     spread = float(means.std(ddof=1)) if len(means) > 1 else np.nan
-    low, high = np.clip([estimate - half, estimate + half], 0.0, 1.0)
+    low, high = np.clip([estimate - half, estimate + half], lowest, 1.0)
     return Interval(estimate, float(low), float(high), len(drawn), undefined), spread
 
 

@@ -1,0 +1,159 @@
+"""Does a text find its counterpart among those of all other reports? One row per query, with its rank under any policy."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from cxrvl.errors import ConfigError
+from cxrvl.evaluation.predictions import Predictions
+from cxrvl.evaluation.probing import Batch, Network
+from cxrvl.evaluation.text.reports import (
+    Variant,
+    Vectors,
+    build,
+    chosen_reports,
+    embed,
+    fingerprint_of,
+    report_columns,
+    reports_of_batch,
+)
+from cxrvl.evaluation.text_metrics import TextOptions, text_metrics
+
+if TYPE_CHECKING:
+    from cxrvl.data.reports.table import ReportTable
+
+KEEP = ("all", "changed")
+_BLOCK = 1024
+
+
+class TextRetrievalEvaluator:
+    """Retrieval of texts by texts: predictions of kind "ranks".
+
+    Args:
+        tasks: name -> {query: variant, document: variant}, see `Variant`; the documents of all reports are the pool.
+        instruction: before every query.
+        splits: splits to score, each a pool of its own; metrics are of `score_split`.
+        reports: of a split at most so many, chosen by a hash of their names; None = all.
+        keep: all | changed: whether a query that reads like its document counts; with `changed` reports in which there was
+            nothing to rewrite are in the pool, and ask for nothing.
+        seed: of styles, choice of reports and bootstrap. bootstrap, confidence: replicates over patients, of all intervals.
+
+    Raises:
+        ConfigError: options that cannot be right.
+    """
+
+    kind = "ranks"
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Mapping[str, Any]],
+        instruction: str = "",
+        splits: Sequence[str] = ("test",),
+        score_split: str = "test",
+        reports: int | None = None,
+        keep: str = "all",
+        style_seed: int = 0,
+        bootstrap: int = 1000,
+        seed: int = 0,
+        confidence: float = 0.95,
+    ) -> None:
+        if keep not in KEEP or not tasks:
+            raise ConfigError(f"evaluation keep is {keep!r}, tasks {list(tasks)}; expected all or changed, and a task")
+        self.options = TextOptions.checked(splits, score_split, reports, bootstrap, seed, confidence)
+        self.splits, self.reports, self.keep = tuple(splits), reports, keep
+        self.instruction, self.style_seed = instruction, style_seed
+        self.tasks = {}
+        for name, sides in tasks.items():
+            if set(sides) != {"query", "document"}:
+                raise ConfigError(f"evaluation tasks.{name} has {sorted(sides)}; expected query and document")
+            self.tasks[str(name)] = tuple(Variant.checked(f"tasks.{name}.{s}", sides[s]) for s in ("query", "document"))
+
+    def scored(self, table: "ReportTable") -> np.ndarray:
+        """Return the rows (n,) int64 of the report table that are read."""
+        return chosen_reports(table, self.splits, self.reports)
+
+    def probe(self, batch: Batch, output: Any, network: Network, table: "ReportTable") -> pd.DataFrame:
+        """Texts and embeddings of a batch's reports, one row per report and task."""
+        entries: list[tuple[int, str, str, str, bool]] = []
+        for report in reports_of_batch(batch, table):
+            for name, (query, document) in self.tasks.items():
+                asked, there = query.text(report, self.style_seed), document.text(report, self.style_seed)
+                if not there:
+                    continue
+                same = fingerprint_of(asked) == fingerprint_of(there)
+                asks = bool(asked) and not (same and self.keep == "changed")
+                entries.append((report.row, name, asked if asks else there, there, asks))
+        if not entries:
+            return pd.DataFrame()
+        texts = [(self.instruction if asks else "", asked) for *_, asked, _, asks in entries]
+        texts += [("", there) for *_, there, _ in entries]
+        vectors = embed(network, texts)
+        return pd.DataFrame({
+            **report_columns(table, [row for row, *_ in entries]),
+            "label": [name for _, name, *_ in entries],
+            "text": [fingerprint_of(f"{asked}\n{there}") for *_, asked, there, _ in entries],
+            "own": [fingerprint_of(there) for *_, there, _ in entries],
+            "asks": [asks for *_, asks in entries],
+            "query": list(vectors[: len(entries)]),
+            "document": list(vectors[len(entries) :]),
+        })  # fmt: skip
+
+    def collect(self, parts: Sequence[pd.DataFrame], table: "ReportTable", *, partial: bool = False) -> Predictions:
+        """Rank every query among the documents of all processes."""
+        filled = [part for part in parts if len(part)]
+        rows = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
+        if len(rows):
+            rows = rows.drop_duplicates(["dataset", "image", "label"], ignore_index=True)
+            ranked = [_ranked(group) for _, group in rows.groupby(["split", "label"], sort=False)]
+            rows = pd.concat(ranked, ignore_index=True)
+        return build(rows, self.kind, tuple(self.tasks), table)
+
+    def metrics(self, predictions: Predictions) -> dict[str, Any]:
+        """All metrics of `text_metrics`, JSON-able."""
+        return text_metrics(predictions, self.options)
+
+
+def _ranked(group: pd.DataFrame) -> pd.DataFrame:
+    """Replace the vectors of one pool by where each query finds its own document; documents that nobody asks for go."""
+    codes, names = pd.factorize(group["own"], sort=False)
+    first = np.unique(codes, return_index=True)[1]
+    pool: Vectors = np.stack([group["document"].iloc[place] for place in first])
+    asking = group["asks"].to_numpy()
+    kept = group[asking].drop(columns=["own", "asks", "query", "document"]).reset_index(drop=True)
+    if not len(kept):
+        return kept
+    queries: Vectors = np.stack(list(group["query"][asking]))
+    return kept.assign(**ranks(queries, pool, codes[asking], np.bincount(codes, minlength=len(names))))
+
+
+def ranks(queries: Vectors, pool: Vectors, own: np.ndarray, copies: np.ndarray) -> dict[str, np.ndarray]:
+    """Count, for every query, the documents nearer to it than its own one, and those as near.
+
+    Args:
+        queries: (n, D) unit rows.
+        pool: (U, D) unit rows of the different documents.
+        own: (n,) the place of each query's document in the pool.
+        copies: (U,) how often each document occurs.
+
+    Returns:
+        (n,) float32 each. better, tied: documents with another text, each counted as often as it occurs;
+        better_unique, tied_unique: the same counting every text once; copies: how often the own text occurs;
+        pool, pool_unique: sizes. Every duplicate policy follows from these, see `rank_values`.
+    """
+    found = {name: np.zeros(len(queries)) for name in ("better", "tied", "better_unique", "tied_unique")}
+    for start in range(0, len(queries), _BLOCK):
+        here = slice(start, start + _BLOCK)
+        near = queries[here] @ pool.T
+        mine = np.take_along_axis(near, own[here][:, None], axis=1)
+        better, tied = near > mine, near == mine
+        np.put_along_axis(tied, own[here][:, None], False, axis=1)
+        found["better"][here], found["tied"][here] = better @ copies, tied @ copies
+        found["better_unique"][here], found["tied_unique"][here] = better.sum(axis=1), tied.sum(axis=1)
+    sizes = {
+        "copies": copies[own],
+        "pool": np.full(len(own), copies.sum()),
+        "pool_unique": np.full(len(own), len(pool)),
+    }
+    return {name: values.astype(np.float32) for name, values in {**found, **sizes}.items()}

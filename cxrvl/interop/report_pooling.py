@@ -1,0 +1,106 @@
+"""How does sentence-transformers pool a report? Copied into exported folders: it needs torch and that library alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from sentence_transformers.base.modules import Module
+from torch import Tensor, nn
+
+POOLINGS = ("mean", "weighted_mean", "last", "cls", "latent_attention")
+
+
+class ReportPooling(Module):
+    """Pools the tokens of the report: not those of a prompt, nor special tokens.
+
+    Args:
+        pooling: one of `POOLINGS`.
+        width: of the hidden states.
+        before, behind: special tokens that the tokenizer puts around every text and that are not pooled.
+        prompt_tokens: tokens of a prompt with a space behind it, as sentence-transformers counts them -> those that are
+            the prompt's alone: a space belongs to the word behind it.
+        latents, heads: of latent attention.
+    """
+
+    def __init__(
+        self,
+        pooling: str,
+        width: int,
+        before: int = 0,
+        behind: int = 0,
+        prompt_tokens: dict[str, int] | None = None,
+        latents: int = 0,
+        heads: int = 1,
+    ) -> None:
+        super().__init__()
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling {pooling!r}: expected one of {', '.join(POOLINGS)}")
+        self.options: dict[str, Any] = {
+            "pooling": pooling, "width": width, "before": before, "behind": behind,
+            "prompt_tokens": prompt_tokens or {}, "latents": latents, "heads": heads,
+        }  # fmt: skip
+        if pooling == "latent_attention":
+            self.latents = nn.Parameter(torch.zeros(latents, width))
+            self.multihead_attn = nn.MultiheadAttention(width, heads, batch_first=True)
+            self.mlp = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+
+    def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Add `sentence_embedding` (B, D) to the features."""
+        hidden: Tensor = features["token_embeddings"]
+        attended = features["attention_mask"].to(hidden.device)
+        place = attended.cumsum(dim=1)
+        length = attended.sum(dim=1, keepdim=True)
+        mask = attended.bool() & (place > self._skipped(features)) & (place <= length - self.options["behind"])
+        features["sentence_embedding"] = self._pooled(hidden.float(), mask, attended)
+        return features
+
+    def _skipped(self, features: dict[str, Any]) -> int:
+        """How many tokens before the report are the prompt's or special."""
+        given = features.get("prompt_length")
+        if given is None:
+            return self.options["before"]
+        count = int(given.reshape(-1)[0]) if isinstance(given, Tensor) else int(given)
+        return max(self.options["before"], self.options["prompt_tokens"].get(str(count), count))
+
+    def _pooled(self, hidden: Tensor, mask: Tensor, attended: Tensor) -> Tensor:
+        rows, pooling = torch.arange(len(hidden), device=hidden.device), self.options["pooling"]
+        if pooling == "cls":
+            return hidden[rows, attended.argmax(dim=1)]
+        if pooling == "last":
+            return hidden[rows, attended.shape[1] - 1 - attended.flip(1).argmax(dim=1)]
+        weights = mask.to(hidden.dtype)
+        if pooling == "weighted_mean":
+            weights = weights * mask.cumsum(dim=1)
+        if pooling == "latent_attention":
+            tokens = hidden[mask][None].to(self.latents.dtype)
+            found, _ = self.multihead_attn(tokens, self.latents[None], self.latents[None], need_weights=False)
+            hidden = hidden.new_zeros(hidden.shape).index_put((mask,), self.mlp(found)[0].float())
+        hidden = hidden.masked_fill(~mask[..., None], 0)
+        return torch.einsum("bl,bld->bd", weights / weights.sum(dim=1, keepdim=True), hidden)
+
+    def get_sentence_embedding_dimension(self) -> int:
+        """Return the width of an embedding."""
+        return int(self.options["width"])
+
+    def save(self, output_path: str, *args: Any, **options: Any) -> None:
+        """Write options and weights into a folder."""
+        folder = Path(output_path)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(self.options, indent=2))
+        if self.options["pooling"] == "latent_attention":
+            save_file(self.state_dict(), folder / "model.safetensors")
+
+    @classmethod
+    def load(cls, model_name_or_path: str, subfolder: str = "", **options: Any) -> "ReportPooling":
+        """Read what `save` wrote."""
+        hub = {key: options[key] for key in ("token", "cache_folder", "revision", "local_files_only") if key in options}
+        config = cls.load_file_path(model_name_or_path, "config.json", subfolder=subfolder, **hub)
+        assert config is not None, f"{model_name_or_path} has no {subfolder}/config.json"
+        made = cls(**json.loads(Path(config).read_text()))
+        if made.options["pooling"] == "latent_attention":
+            weights = cls.load_file_path(model_name_or_path, "model.safetensors", subfolder=subfolder, **hub)
+            assert weights is not None, f"{model_name_or_path} has no {subfolder}/model.safetensors"
+            made.load_state_dict(load_file(weights), strict=True)
+        return made

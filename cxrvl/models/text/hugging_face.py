@@ -1,0 +1,218 @@
+"""How does transformers build or read a language model, with nothing missing, nothing drawn at random, nothing causal?"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cxrvl.errors import ConfigError, WeightsError
+from cxrvl.models.weights import load_weights
+
+ATTENTION = ("sdpa", "eager", "flash_attention_2")
+LEAST_VERSION = (5, 2)
+_HARMLESS = ("rotary_emb.inv_freq", "position_ids", "pooler.")
+
+
+@dataclass(frozen=True)
+class LoadedBase:
+    """A language model and what belongs to it.
+
+    network: from token ids to hidden states. head: from hidden states to logits over the vocabulary; None where the
+    weights came without one. tokenizer: a Hugging Face tokenizer. fingerprint: SHA-256 hex of the weights as stored.
+    decoder: made for text generation, so causal unless told otherwise.
+    """
+
+    network: nn.Module
+    head: nn.Module | None
+    tokenizer: Any
+    fingerprint: str
+    decoder: bool
+
+    @property
+    def config(self) -> Any:
+        """The network's config."""
+        return self.network.config
+
+
+def check_version() -> None:
+    """Refuse a transformers that ignores `config.is_causal`; ConfigError says which is needed."""
+    from transformers import __version__
+
+    if tuple(int(part) for part in __version__.split(".")[:2]) < LEAST_VERSION:
+        raise ConfigError(
+            f"transformers {__version__} cannot make a decoder bidirectional by configuration; install 5.2 or newer"
+        )
+
+
+def from_pretrained(
+    name: str, attention: str, dtype: torch.dtype, revision: str | None = None, gguf_file: str | None = None
+) -> LoadedBase:
+    """Read a model and its tokenizer from a folder or a hub; `gguf_file` is one inside the folder.
+
+    Raises:
+        WeightsError: it is not there, it is damaged, or weights are missing that would be drawn at random.
+    """
+    check_version()
+    _check_attention(attention)
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, GgufConfig
+
+    source: dict[str, Any] = {"revision": revision} if revision else {}
+    options: dict[str, Any] = {**source, "attn_implementation": attention, "dtype": "auto"}
+    if gguf_file:
+        source["gguf_file"] = options["gguf_file"] = gguf_file
+        options |= {"quantization_config": GgufConfig(dequantize=True), "dtype": torch.float32}
+    try:
+        with _quiet():
+            config = AutoConfig.from_pretrained(name, **source)
+            tokenizer = AutoTokenizer.from_pretrained(name, **source)
+            decoder = _is_decoder(config)
+            kind: Any = AutoModelForCausalLM if decoder else AutoModelForMaskedLM
+            model, report = kind.from_pretrained(name, config=config, output_loading_info=True, **options)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise WeightsError(f"model.base: {name} cannot be read: {' '.join(str(error).split())[:400]}") from error
+    network, head = _parts(model)
+    body = f"{model.base_model_prefix}."
+    missing = [key for key in report["missing_keys"] if not any(part in key for part in _HARMLESS)]
+    lost = [key for key in missing if key.startswith(body)]
+    strange = [key for key in report["unexpected_keys"] if not any(part in key for part in _HARMLESS)]
+    if lost or (strange and decoder):
+        raise WeightsError(
+            f"model.base: {name} is no whole {config.model_type} model: {len(lost)} tensors missing, {len(strange)} "
+            f"unexpected, such as {(lost or strange)[0]}"
+        )
+    _check_tokenizer(tokenizer, network, name)
+    fingerprint = _fingerprint(network)
+    return LoadedBase(network.to(dtype), None if missing else head, tokenizer, fingerprint, decoder)
+
+
+def from_config(architecture: str, sizes: Mapping[str, Any], tokenizer: Any, attention: str) -> LoadedBase:
+    """Draw a model with random weights, its vocabulary that of the tokenizer.
+
+    Raises:
+        ConfigError: an unknown architecture, or sizes it does not accept.
+    """
+    check_version()
+    _check_attention(attention)
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
+
+    special = {
+        "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }  # fmt: skip
+    try:
+        config = AutoConfig.for_model(architecture, **{**special, **sizes})
+        decoder = _is_decoder(config)
+        kind = AutoModelForCausalLM if decoder else AutoModelForMaskedLM
+        with _quiet():
+            model = kind.from_config(config, attn_implementation=attention)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ConfigError(
+            f"model.base: no {architecture!r} with {dict(sizes)}: {' '.join(str(error).split())[:300]}"
+        ) from error
+    network, head = _parts(model)
+    _check_tokenizer(tokenizer, network, architecture)
+    return LoadedBase(network, head, tokenizer, _fingerprint(network), decoder)
+
+
+def from_state(folder: str, state: Mapping[str, torch.Tensor], attention: str) -> LoadedBase:
+    """Build the network that a folder's config describes, without a head, and give it weights read elsewhere.
+
+    Raises:
+        WeightsError: the weights are not this network's, to the last key and shape; or the tokenizer is not there.
+    """
+    check_version()
+    _check_attention(attention)
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    try:
+        with _quiet():
+            config = AutoConfig.from_pretrained(folder)
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            network = AutoModel.from_config(config, attn_implementation=attention)
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{folder} cannot be read: {' '.join(str(error).split())[:300]}") from error
+    load_weights(network, state, origin=folder)
+    _check_tokenizer(tokenizer, network, folder)
+    return LoadedBase(network, None, tokenizer, _fingerprint(network), _is_decoder(config))
+
+
+def read_tokenizer(path: Path) -> Any:
+    """Read a tokenizer.json whose special tokens have their usual names."""
+    from transformers import PreTrainedTokenizerFast
+
+    content = json.loads(path.read_text(encoding="utf-8"))
+    there = {entry["content"] for entry in content["added_tokens"]}
+    names = {
+        "bos_token": "<s>", "eos_token": "</s>", "pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]",
+        "sep_token": "[SEP]", "mask_token": "[MASK]",
+    }  # fmt: skip
+    return PreTrainedTokenizerFast(
+        tokenizer_file=str(path), **{name: token for name, token in names.items() if token in there}
+    )
+
+
+def _is_decoder(config: Any) -> bool:
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    kind = config.model_type
+    if kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        return False
+    if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        return True
+    raise WeightsError(f"model.base: {kind!r} is no text model that transformers can read as a decoder or an encoder")
+
+
+def _parts(model: Any) -> tuple[nn.Module, nn.Module | None]:
+    """The network without a head, and the head: all of it, for encoders that transform before they project."""
+    network = model.base_model
+    others = [child for child in model.children() if child is not network and any(True for _ in child.parameters())]
+    return network, others[0] if len(others) == 1 else None
+
+
+def _check_attention(attention: str) -> None:
+    if attention not in ATTENTION:
+        raise ConfigError(f"model.base.attention is {attention!r}; expected one of {', '.join(ATTENTION)}")
+
+
+def _check_tokenizer(tokenizer: Any, network: Any, name: str) -> None:
+    rows = network.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise WeightsError(
+            f"model.base: the tokenizer of {name} has {len(tokenizer)} tokens, its model {rows}: they do not belong "
+            "together"
+        )
+
+
+def _fingerprint(network: nn.Module) -> str:
+    """The SHA-256 hex digest of a model's weights: names, types and bytes, in order of name."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' progress bars and its advice to train what it drew at random, which is an error here."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
