@@ -133,7 +133,8 @@ def prepare(
     max_unreadable: how many broken images are acceptable. progress: show a bar, if this is a terminal.
 
     Safe to kill and to start twice: finished images are journalled, a second process waits for the first. Images whose
-    files have changed, and unreadable ones, are read again. Raises DataError if more images than allowed are unreadable
-    (all others are stored and a quarantine list is written), RunError if the disk is full or a worker dies.
+    files have changed, and unreadable ones, are read again; what a finished store beside it holds is copied. Raises
+    DataError if more images than allowed are unreadable (all others are stored and a quarantine list is written),
+    RunError if the disk is full or a worker dies.
     """
     return ImageStore.open(make_store(source, table, spec, Path(root_folder), workers, max_unreadable, progress))
