@@ -38,7 +38,7 @@ BASES = (
     ("task=classification_acm_release", "model=resnet50"),
     ("data=mixture",),
     ("data=phantom_pairs",),
-    ("data=phantom_self_training",),
+    ("data=phantom_self_training", "model=distl_vit", "task=self_training"),
 )
 
 

@@ -81,14 +81,21 @@ SECTIONS = (
         "Self-training",
         "Teacher and student on the same validation images; what label correction changes, generation after generation.",
         (
-            Panel("Teacher and student AUROC", pattern=r"^val/(teacher|student)[/_]auroc.*"),
-            Panel("Teacher and student losses", pattern=r"^(train|val)/(teacher|student)[/_]loss.*"),
+            Panel("AUROC of student and teacher", ("val/auroc", "val/teacher_auroc")),
             Panel(
-                "Distillation and self-training losses", pattern=r"^train/(distillation|self_training|dino)([/_].+)?$"
+                "Losses: distillation, pseudo-labels, labels", ("train/dino", "train/self_training", "train/labelled")
             ),
-            Panel("Label correction", pattern=r"^(train|val)/correction([/_].+)?$"),
-            Panel("Teacher momentum and temperatures", pattern=r"^train/(teacher_momentum|.+_temperature)$"),
-            Panel("Generation", ("train/generation", "val/generation")),
+            Panel("Pseudo-labels against withheld labels", ("train/pseudo_label_auroc", "train/pseudo_label_accuracy")),
+            Panel("Share of the pseudo-labels that was used", ("train/pseudo_labels_used",)),
+            Panel(
+                "Teacher: momentum, share of its first weights left",
+                ("train/teacher_momentum", "train/teacher_retention"),
+            ),
+            Panel(
+                "Teacher's entropy, and its mean's distance from uniform",
+                ("train/teacher_entropy", "train/teacher_kl_uniform"),
+            ),
+            Panel("Spread of the student's features", ("train/feature_std",)),
         ),
     ),
     Section(

@@ -57,7 +57,7 @@ def test_bars_show_numbers_that_a_finished_run_has(finished):
     ("name", "section"),
     [
         ("val/teacher_auroc", "Self-training"),
-        ("train/correction/changed", "Self-training"),
+        ("train/pseudo_label_auroc", "Self-training"),
         ("train/mntp", "Text adaptation"),
         ("val/contrastive_loss", "Text adaptation"),
         ("speed/tokens_per_second", "Text adaptation"),
