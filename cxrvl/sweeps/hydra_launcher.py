@@ -9,6 +9,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from cxrvl.errors import ConfigError
+
 if TYPE_CHECKING:
     from cxrvl.sweeps.launching import Engine
 
@@ -38,9 +40,15 @@ class EngineLauncher(Launcher):
         self.metric = metric if isinstance(metric, str) else None
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Compute what the jobs lack."""
+        """Compute what the jobs lack.
+
+        Raises:
+            ConfigError: a negative grace; likewise all that `engine` and `launch` refuse.
+        """
         from cxrvl.sweeps.launching import launch
 
         plain = {key: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for key, v in self.settings.items()}
         retry_failed = bool(plain.pop("retry_failed"))
+        if plain["grace_seconds"] < 0:
+            raise ConfigError(f"hydra.launcher.grace_seconds is {plain['grace_seconds']:g}; expected 0 or more seconds")
         return launch(job_overrides, self.engine(plain), retry_failed=retry_failed, metric=self.metric)

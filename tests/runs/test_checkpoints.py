@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from cxrvl.errors import RunError, WeightsError
 from cxrvl.files import write_yaml
-from cxrvl.runs import checkpoints, origin
+from cxrvl.runs import origin
 from cxrvl.runs.checkpoints import CheckpointKeeper, load_into, resume_point, used_weights
 from cxrvl.runs.store import Run
 

@@ -5,11 +5,12 @@ import json
 import pytest
 from hydra.core.utils import JobStatus
 
-from cxrvl.errors import RunError
+from cxrvl.errors import ConfigError, RunError
 from cxrvl.sweeps import launching
 from cxrvl.sweeps.ended import Ended
 from cxrvl.sweeps.jobs import forget
 from cxrvl.sweeps.objective import objective
+from hydra_plugins.cxrvl_gpus.launcher import GpusLauncher
 
 SMALL = ("experiment=phantom/none", "data.source.images=40", "data.store.size=32", "evaluation=none")
 
@@ -129,3 +130,8 @@ def test_an_objective_is_a_number_by_its_dotted_name(tmp_path):
         objective(tmp_path, "findings.kind")
     with pytest.raises(RunError, match="has no 'deeper'"):
         objective(tmp_path, "findings.kind.deeper")
+
+
+def test_a_grace_that_cannot_be_is_refused():
+    with pytest.raises(ConfigError, match=r"hydra.launcher.grace_seconds is -3; expected 0 or more"):
+        GpusLauncher(retry_failed=False, grace_seconds=-3.0).launch([], 0)
