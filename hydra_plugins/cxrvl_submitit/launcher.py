@@ -80,6 +80,7 @@ ConfigStore.instance().store(group="hydra/launcher", name="submitit_slurm", node
 class SlurmLauncher(EngineLauncher):
     """Jobs of Slurm's queue."""
 
+    conf = SlurmLauncherConf
     local = False
 
     def engine(self, settings: dict[str, Any]) -> Any:
@@ -92,4 +93,5 @@ class SlurmLauncher(EngineLauncher):
 class LocalLauncher(SlurmLauncher):
     """Processes of this machine, started the way Slurm's are."""
 
+    conf = LocalLauncherConf
     local = True
