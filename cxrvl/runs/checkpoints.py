@@ -189,7 +189,9 @@ def used_weights(run: Run, use: str) -> Path:
     if use == "best" and best.is_file():
         return best
     if use == "best" and _read_of(run, final).get("best_epoch") is not None:
-        raise WeightsError(f"there is no {best}, which this run has written; {again(run)}, or ask for the final weights")
+        raise WeightsError(
+            f"there is no {best}, which this run has written; {again(run)}, or ask for the final weights"
+        )
     return final
 
 

@@ -83,7 +83,9 @@ def weights_of(run: Run, use: str) -> Path:
         raise WeightsError(f"init_from.run: run {run.run_id} is {run.state()}, it has no weights yet; train it first")
     usable = ("best.ckpt", "final.ckpt") if use == "best" else ("final.ckpt",)
     if not any((run.checkpoints / name).is_file() for name in usable):
-        raise WeightsError(f"init_from.run: the checkpoints of run {run.run_id} are gone; remove it, and it is made again")
+        raise WeightsError(
+            f"init_from.run: the checkpoints of run {run.run_id} are gone; remove it, and it is made again"
+        )
     from cxrvl.runs.checkpoints import used_weights
 
     return used_weights(run, use)

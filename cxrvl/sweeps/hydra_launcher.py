@@ -55,8 +55,9 @@ class EngineLauncher(Launcher):
         from cxrvl.sweeps.launching import launch
 
         refuse_unknown("hydra.launcher", self.settings, self.conf)
-
-        plain = {key: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for key, v in self.settings.items()}
+        plain: dict[str, Any] = {
+            key: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for key, v in self.settings.items()
+        }
         retry_failed = bool(plain.pop("retry_failed"))
         if plain["grace_seconds"] < 0:
             raise ConfigError(f"hydra.launcher.grace_seconds is {plain['grace_seconds']:g}; expected 0 or more seconds")

@@ -236,7 +236,9 @@ def test_weights_of_another_model_are_refused(refused, finished, images, tmp_pat
     assert "best.ckpt" in refused("predict", "--run", "abc", images / "png" / "000.png")
     best.unlink()
     message = refused("predict", "--run", "abc", images / "png" / "000.png")
-    assert "there is no runs/abc/checkpoints/best.ckpt, which this run has written" in message, "never another's weights"
+    assert "there is no runs/abc/checkpoints/best.ckpt, which this run has written" in message, (
+        "never another's weights"
+    )
 
 
 def test_files_are_read_as_all_sources_of_a_mixture_were():
