@@ -77,11 +77,11 @@ def _sweep(overrides: Sequence[str]) -> None:
     if tables:
         os.environ[SWEEP] = os.environ.get(SWEEP) or tables[-1]
     overrides = with_table(overrides)
-    if chosen(overrides, "hydra/sweeper") in ("grid", "basic"):
+    swept_elsewhere = any("hydra.sweeper.params" in o for o in overrides)
+    if chosen(overrides, "hydra/sweeper") in ("grid", "basic") and not swept_elsewhere:
         # What is asked of each job is known, so that no word of Hydra's own comes before a misspelt key is named.
         with hydra_session():
-            jobs = describe(expand_sweep([o for o in overrides if not o.startswith("hydra")]))
-        print(f"{len(jobs)} job(s), all checked", flush=True)
+            describe(expand_sweep([o for o in overrides if not o.lstrip("+").startswith("hydra")]))
     if retry_failed and chosen(overrides, "hydra/launcher") != "basic":
         overrides.append("hydra.launcher.retry_failed=true")
     multirun(overrides, retry_failed)

@@ -172,7 +172,7 @@ class CheckpointKeeper(pl.Callback):
     ) -> None:
         state = {
             "state_dict": weights, "epoch": epoch, "step": step, "written_by": self.written_by,
-            "parts": module.parts() if isinstance(module, Task) else {},
+            "best_epoch": self.best_epoch, "parts": module.parts() if isinstance(module, Task) else {},
         }  # fmt: skip
         write_atomic(self.folder / name, lambda file: torch.save(state, file))
 
@@ -186,13 +186,39 @@ def _validates_next(trainer: pl.Trainer, batch_idx: int) -> bool:
     return (counted + 1) % int(every) == 0
 
 
-def load_weights(path: Path) -> dict[str, Any]:
-    """Read a checkpoint's state dict without executing anything in it.
+def used_weights(run: Run, use: str) -> Path:
+    """Return the file of the weights a run is judged by; one that never validated has no best ones, only final ones.
+
+    Args:
+        run: whose training has ended.
+        use: best | final.
 
     Raises:
-        WeightsError: no such file, or not a checkpoint this project wrote.
+        WeightsError: best weights were written and are gone, or the final ones cannot be read.
     """
-    return _read(path)["state_dict"]
+    best, final = run.checkpoints / BEST, run.checkpoints / FINAL
+    if use == "best" and best.is_file():
+        return best
+    if use == "best" and _read_of(run, final).get("best_epoch") is not None:
+        raise WeightsError(
+            f"there is no {best}, which this run has written; {again(run)}, or ask for the final weights"
+        )
+    return final
+
+
+def again(run: Run) -> str:
+    """Return what to do about a run whose weights cannot be used."""
+    return f"remove run {run.run_id} (cxrvl runs rm {run.run_id}) and train it again"
+
+
+def _read_of(run: Run | None, path: Path) -> dict[str, Any]:
+    """Read a checkpoint, and say what to do where it is damaged."""
+    try:
+        return _read(path)
+    except WeightsError as error:
+        if run is None:
+            raise
+        raise WeightsError(f"{error}; {again(run)}") from error
 
 
 def _read(path: Path, remedy: str = COPY_AGAIN) -> dict[str, Any]:
@@ -212,10 +238,10 @@ def load_into(task: torch.nn.Module, path: Path, run: Run | None = None) -> None
         run: whose checkpoint it has to be; None accepts anyone's.
 
     Raises:
-        WeightsError: keys or shapes differ, naming the first of each.
+        WeightsError: the file is damaged, or keys or shapes differ, naming the first of each.
         RunError: another run wrote the checkpoint, naming the config keys that differ.
     """
-    content = _read(path)
+    content = _read_of(run, path)
     state, recorded = content["state_dict"], content.get("written_by")
     own = task.state_dict()
     missing = [k for k in own if k not in state]
@@ -232,8 +258,7 @@ def load_into(task: torch.nn.Module, path: Path, run: Run | None = None) -> None
             "Compose the config of the run that wrote it"
         )
     if run is not None and recorded is not None and recorded["run_id"] != run.run_id:
-        remedy = f"remove run {run.run_id} (cxrvl runs rm {run.run_id}) and train it again"
-        refuse_foreign(path, recorded, origin(run.run_id, run.config()), remedy)
+        refuse_foreign(path, recorded, origin(run.run_id, run.config()), again(run))
     task.load_state_dict(state, strict=True)
 
 

@@ -150,7 +150,7 @@ def claimed(folder: Path, name: str, wait: bool, beat: bool = True) -> Iterator[
 
 def _unwritable(folder: Path, name: str, error: OSError) -> RunError:
     return RunError(
-        f"run {name} cannot be computed: {folder} cannot be written ({error.strerror}); make it writable, or set "
+        f"run {name} cannot be computed or removed: {folder} cannot be written ({error.strerror}); make it writable, or set "
         "paths.runs to a folder that is (listing and showing runs works without)"
     )
 

@@ -1,5 +1,6 @@
 """On what, by which code, from which data and by which command was a run computed?"""
 
+import logging
 import os
 import platform
 import re
@@ -12,6 +13,10 @@ from typing import Any
 
 import torch
 
+log = logging.getLogger(__name__)
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+"""Where this code runs from; a checkout, or the place an installed wheel lies in."""
 DIFF_LIMIT = 1_000_000
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 DEVICE_VARIABLES = ("CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG")
@@ -72,23 +77,30 @@ def packages() -> dict[str, str]:
     return dict(sorted((d.metadata["Name"], d.version) for d in distributions() if d.metadata["Name"]))
 
 
-def git_state() -> dict[str, str | None]:
-    """Return commit and diff of the checkout this code runs from; None for an installed wheel."""
-    checkout = Path(__file__).resolve().parents[2]
+def git_state(checkout: Path = CHECKOUT) -> dict[str, str | None]:
+    """Return commit and uncommitted diff of a checkout; None for an installed wheel, and, with a warning, without git."""
     if not (checkout / ".git").exists():
         return {"commit": None, "diff": None}
-    return {"commit": _git(checkout, "rev-parse", "HEAD"), "diff": _git(checkout, "diff", "HEAD")}
+    try:
+        return {"commit": _git(checkout, "rev-parse", "HEAD"), "diff": _cut(_git(checkout, "diff", "HEAD"))}
+    except (OSError, subprocess.SubprocessError) as error:
+        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[0]
+        log.warning("the run does not record its code: git cannot be asked in %s (%s)", checkout, said)
+        return {"commit": None, "diff": None}
 
 
 def _variables(names: Sequence[str]) -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
-def _git(folder: Path, *command: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *command], capture_output=True, text=True, check=True, timeout=30
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()[:DIFF_LIMIT]
+def _git(folder: Path, *command: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *command], capture_output=True, text=True, errors="replace", check=True, timeout=30
+    )
+    return done.stdout.strip()
+
+
+def _cut(diff: str) -> str:
+    if len(diff) <= DIFF_LIMIT:
+        return diff
+    return f"{diff[:DIFF_LIMIT]}\n[cut: {len(diff) - DIFF_LIMIT} more characters]"

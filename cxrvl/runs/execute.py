@@ -207,12 +207,16 @@ def _compute(run: Run, config: dict[str, Any]) -> list[str]:
 
 
 def use_weights(run: Run, config: dict[str, Any], task: Any) -> str:
-    """Load the weights to be judged and say which they are; a run that never validated has no best ones."""
-    from cxrvl.runs.checkpoints import BEST, FINAL, load_into
+    """Load the weights to be judged and say which they are; a run that never validated has no best ones.
 
-    use_best = config["checkpoint"]["use"] == "best" and (run.checkpoints / BEST).is_file()
-    load_into(task, run.checkpoints / (BEST if use_best else FINAL), run)
-    return "best" if use_best else "final"
+    Raises:
+        WeightsError: they are gone, damaged, or of another model.
+    """
+    from cxrvl.runs.checkpoints import BEST, load_into, used_weights
+
+    path = used_weights(run, config["checkpoint"]["use"])
+    load_into(task, path, run)
+    return "best" if path.name == BEST else "final"
 
 
 def _resume_step(resume: Path | None) -> int:

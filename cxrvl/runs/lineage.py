@@ -1,13 +1,17 @@
 """Which run started from which weights, as the run folders record it? Nothing is composed, and torch is not needed."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
+from cxrvl.errors import RunError
 from cxrvl.files import read_json, write_json
-from cxrvl.runs.start import Start, file_digest
+from cxrvl.runs.start import KINDS, Start, file_digest
 from cxrvl.runs.store import Run, RunStore
 
 RECORD = "init_from.json"
+
+log = logging.getLogger(__name__)
 
 
 def write_record(run: Run, start: Start, science: dict[str, Any], weights: Path | None) -> None:
@@ -25,14 +29,33 @@ def write_record(run: Run, start: Start, science: dict[str, Any], weights: Path 
 
 
 def record(run: Run) -> dict[str, Any] | None:
-    """Return what a run started from: `run`, `file` or `published`, `parts`, `named` and, of files, `weights`."""
+    """Return what a run started from: `run`, `file` or `published`, `parts`, `named` and, of files, `weights`.
+
+    Raises:
+        RunError: the record is damaged.
+    """
     path = run.folder / RECORD
-    return read_json(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    whole = isinstance(content, dict) and {"parts", "named"} <= content.keys() and set(KINDS) & content.keys()
+    if not whole:
+        raise RunError(f"{path} is damaged (it holds no record); remove it, or the run it belongs to")
+    return content
 
 
 def records(store: RunStore) -> dict[str, dict[str, Any]]:
-    """Return the records of all runs that started from some weights, by run id."""
-    return {path.parent.name: read_json(path) for path in sorted(store.root.glob(f"*/{RECORD}"))}
+    """Return the records of all runs that started from some weights, by run id; a damaged one hides no other."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(store.root.glob(f"*/{RECORD}")):
+        try:
+            content = record(Run(path.parent))
+        except RunError as error:
+            log.warning("%s; until then that run stands in no chain", error)
+            continue
+        if content is not None:
+            found[path.parent.name] = content
+    return found
 
 
 def dependents(store: RunStore, run: Run) -> list[Run]:

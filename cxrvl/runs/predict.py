@@ -17,7 +17,7 @@ from cxrvl.data.sources.mixture import Mixture
 from cxrvl.data.sources.tables import read_table
 from cxrvl.errors import DataError, ImageError, RunError
 from cxrvl.evaluation.predictions import probabilities
-from cxrvl.runs.checkpoints import BEST, FINAL, load_into
+from cxrvl.runs.execute import use_weights
 from cxrvl.runs.store import Run
 from cxrvl.runs.trainer import build_images, build_task, precision_of, quieten, set_up_process
 
@@ -71,9 +71,7 @@ class Predictor:
         self.data = build_images(config)
         self.labels = labels_of(run, config)
         self.task = build_task(config, pretrained=False).eval()
-        best = run.checkpoints / BEST
-        use_best = config["checkpoint"]["use"] == "best" and best.is_file()
-        load_into(self.task, best if use_best else run.checkpoints / FINAL, run)
+        use_weights(run, config, self.task)
         self.precision = precision_of(config)
         self.precision.convert_module(self.task)
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -62,10 +63,36 @@ def recorded(run: Run, config: dict[str, Any], identity: Identity, overrides: Se
             raise
 
 
+class TrainLog(logging.FileHandler):
+    """A run's train.log; where it cannot be written, one line says so, and what comes of it is told by the command."""
+
+    told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
+        """Say once what keeps the file from being written, in place of a traceback for every record."""
+        error = sys.exception()
+        if isinstance(error, OSError):
+            self._tell(error)
+        else:
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Close the file; what could not be written before cannot be written now."""
+        try:
+            super().close()
+        except OSError as error:
+            self._tell(error)
+
+    def _tell(self, error: OSError) -> None:
+        if not self.told:
+            self.told = True
+            print(f"warning: {self.baseFilename} cannot be written ({error.strerror})", file=sys.stderr, flush=True)
+
+
 @contextmanager
 def logged(run: Run) -> Iterator[None]:
     """Append what is logged in this process to the run's train.log; what the user should see goes to stderr, too."""
-    handler = logging.FileHandler(run.folder / "train.log")
+    handler = TrainLog(run.folder / "train.log")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     loggers = [logging.getLogger(name) for name in ("cxrvl", "pytorch_lightning", "py.warnings")]
     for logger in loggers:

@@ -9,6 +9,7 @@ from cxrvl.config.targets import locate
 from cxrvl.errors import WeightsError
 from cxrvl.interop.layouts import LAYOUTS, layout, read_file
 from cxrvl.interop.published import published, read_published
+from cxrvl.runs.checkpoints import again
 from cxrvl.runs.parts import Weights, prefix_of, read_weights, take
 from cxrvl.runs.start import Start, read_start, selected, start_file
 from cxrvl.runs.upstream import start_run, weights_of
@@ -70,7 +71,11 @@ def _weights(start: Start, config: dict[str, Any]) -> Weights:
     if start.kind == "file":
         return _own(start_file(start))
     run = start_run(config)
-    weights = replace(read_weights(weights_of(run, start.use)), origin=f"run {run.run_id}")
+    path = weights_of(run, start.use)
+    try:
+        weights = replace(read_weights(path), origin=f"run {run.run_id}")
+    except WeightsError as error:
+        raise WeightsError(f"{error}; {again(run)}") from error
     return weights if weights.parts is not None else replace(weights, parts=parts_of(run.config()))
 
 

@@ -77,14 +77,18 @@ def weights_of(run: Run, use: str) -> Path:
     """Return the file with a finished run's weights; a run that never validated has no best ones, only final ones.
 
     Raises:
-        WeightsError: the run is not done, or its files are gone.
+        WeightsError: the run is not done, or its files are gone or damaged.
     """
     if run.state() != "done":
         raise WeightsError(f"init_from.run: run {run.run_id} is {run.state()}, it has no weights yet; train it first")
-    for name in ("best.ckpt", "final.ckpt") if use == "best" else ("final.ckpt",):
-        if (run.checkpoints / name).is_file():
-            return run.checkpoints / name
-    raise WeightsError(f"init_from.run: the checkpoints of run {run.run_id} are gone; remove it, and it is made again")
+    usable = ("best.ckpt", "final.ckpt") if use == "best" else ("final.ckpt",)
+    if not any((run.checkpoints / name).is_file() for name in usable):
+        raise WeightsError(
+            f"init_from.run: the checkpoints of run {run.run_id} are gone; remove it, and it is made again"
+        )
+    from cxrvl.runs.checkpoints import used_weights
+
+    return used_weights(run, use)
 
 
 def start_run(config: dict[str, Any]) -> Run:

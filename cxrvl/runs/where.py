@@ -92,8 +92,9 @@ def field_of(key: str, known: Collection[str]) -> str:
         shown = ", ".join(field.partition(":")[2] for field in (means or ends)[:6])
         raise ConfigError(f"--where {key}: {len(ends)} fields end so; give more of the name ({shown}, ...)")
     last = {field.rpartition(".")[2]: field for field in bare}
-    close = None if nearest(name, bare) else nearest(name, last)
-    hint = f"; did you mean '{last[close]}'?" if close else did_you_mean(name, [*bare, *SHORT])
+    whole = [*bare, *SHORT]
+    close = None if nearest(name, whole) else nearest(name, last)
+    hint = f"; did you mean '{last[close]}'?" if close else did_you_mean(name, whole)
     raise ConfigError(f"--where {key}: no run has such a field{hint}")
 
 

@@ -173,7 +173,8 @@ def links_of(job: Job) -> list[Job]:
 
     found: list[Job] = []
     for link in [] if job.done() else missing_links(job.config):
-        made = job_of(f"{link.config['name']} (others start from it)", link.overrides, link.config, link.run_id)
+        name = f"{link.config['name']} seed={link.config['seed']} (others start from it)"
+        made = job_of(name, link.overrides, link.config, link.run_id)
         found.append(replace(made, after=tuple(other.run_id for other in found), link=True))
     return found
 

@@ -72,12 +72,15 @@ def explain_hydra(app: Hydra, error: Exception, overrides: Sequence[str]) -> str
     key = re.search(r"Could not override '(hydra\.(?:launcher|sweeper))\.([^'.]+)'", str(error))
     if key is None:
         return None
+    name = f"{key.group(1)}.{key.group(2)}"
     group = key.group(1).replace(".", "/")
     option = chosen(overrides, group)
     path = f"{group}/{option}.yaml"
     known = ConfigStore.instance().load(path).node if ConfigStore.instance().get_type(path) == ObjectType.CONFIG else {}
     keys = [str(k) for k in known if k != "_target_"]
-    return f"unknown key '{key.group(1)}.{key.group(2)}' of {group}={option}{did_you_mean(key.group(2), keys)}"
+    if key.group(2) in keys:  # a free mapping, which takes new keys with a plus sign alone
+        return f"cannot set '{name}'; to add keys to it, write a plus sign: +{name}={{...}}"
+    return f"unknown key '{name}' of {group}={option}{did_you_mean(key.group(2), keys)}"
 
 
 def chosen(overrides: Sequence[str], group: str) -> str:

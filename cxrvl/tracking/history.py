@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cxrvl.files import write_atomic
+
 HISTORY = "history.jsonl"
 TIMINGS = ("speed/", "memory/")
 """Beginnings of the names that say how fast, not what: the only values that differ when a run is computed again."""
@@ -40,4 +42,6 @@ def rewind_history(folder: Path, step: int) -> None:
     if not path.is_file():
         return
     kept = [r for r in read_history(folder) if r["step"] is not None and r["step"] < step]
-    path.write_text("".join(f"{json.dumps(r)}\n" for r in kept))
+    text = "".join(f"{json.dumps(r)}\n" for r in kept)
+    # Nobody writes the records before `step` again: a kill or a full disk within this must not take them.
+    write_atomic(path, lambda file: file.write(text.encode()))

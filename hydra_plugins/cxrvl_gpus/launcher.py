@@ -31,6 +31,8 @@ ConfigStore.instance().store(group="hydra/launcher", name="gpus", node=GpusLaunc
 class GpusLauncher(EngineLauncher):
     """A slot pool over the visible GPUs, or over the cores where there are none."""
 
+    conf = GpusLauncherConf
+
     def engine(self, settings: dict[str, Any]) -> Any:
         """Return the pool."""
         from cxrvl.sweeps.local import LocalEngine

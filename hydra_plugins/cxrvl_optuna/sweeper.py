@@ -64,6 +64,7 @@ class CxrvlOptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the search that the settings and the command line's overrides describe."""
+        from cxrvl.sweeps.hydra_launcher import refuse_unknown
         from cxrvl.sweeps.search import run_search
         from cxrvl.sweeps.search_settings import read_search
 
@@ -72,6 +73,8 @@ class CxrvlOptunaSweeper(Sweeper):
         launcher = self.launcher
         assert launcher is not None
         settings = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.create(self.settings), resolve=True))
+        refuse_unknown("hydra.sweeper", settings, CxrvlOptunaSweeperConf)
+        refuse_unknown("hydra.sweeper.sampler", settings["sampler"], SamplerConf)
         search = read_search(
             settings,
             arguments,

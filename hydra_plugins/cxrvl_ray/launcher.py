@@ -42,6 +42,8 @@ ConfigStore.instance().store(group="hydra/launcher", name="ray", node=RayLaunche
 class RayLauncher(EngineLauncher):
     """Hands jobs to Ray and waits for them."""
 
+    conf = RayLauncherConf
+
     def engine(self, settings: dict[str, Any]) -> Any:
         """Return the engine."""
         from cxrvl.sweeps.engines.ray import engine

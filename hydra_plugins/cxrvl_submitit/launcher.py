@@ -1,7 +1,7 @@
 """How does Hydra run a sweep on Slurm? Each job is a job of the queue; the settings bear submitit's names."""
 
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, ClassVar, Optional
 
 from hydra.core.config_store import ConfigStore
 
@@ -80,6 +80,7 @@ ConfigStore.instance().store(group="hydra/launcher", name="submitit_slurm", node
 class SlurmLauncher(EngineLauncher):
     """Jobs of Slurm's queue."""
 
+    conf: ClassVar[type] = SlurmLauncherConf
     local = False
 
     def engine(self, settings: dict[str, Any]) -> Any:
@@ -92,4 +93,5 @@ class SlurmLauncher(EngineLauncher):
 class LocalLauncher(SlurmLauncher):
     """Processes of this machine, started the way Slurm's are."""
 
+    conf = LocalLauncherConf
     local = True

@@ -40,6 +40,24 @@ def cxrvl(folder, *arguments):
     return time.perf_counter() - start, done.stdout
 
 
+def timed_jobs(folder, *arguments):
+    """Return the seconds a sweep took, and those of each job, from the start of its interpreter to its end."""
+    start, begun, taken, said = time.perf_counter(), {}, {}, []
+    with subprocess.Popen(
+        [sys.executable, "-m", "cxrvl.cli", *arguments],
+        cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as launcher:  # fmt: skip
+        for line in launcher.stdout:  # as the launcher sees them; it prints each change at once
+            said.append(line)
+            if change := re.match(r"\[\d+/\d+\] (running|done): (seed=\d+)", line):
+                times = begun if change[1] == "running" else taken
+                times[change[2]] = time.perf_counter()
+    assert launcher.returncode == 0, "".join(said)
+    assert begun.keys() == taken.keys(), "".join(said)
+    return time.perf_counter() - start, [taken[job] - begun[job] for job in begun]
+
+
 def load():
     return ", ".join(f"{value:.1f}" for value in os.getloadavg())
 
@@ -48,12 +66,10 @@ def load():
 def test_a_sweep_takes_little_more_than_its_jobs(tmp_path):
     seeds = ",".join(map(str, range(JOBS)))
     before = load()
-    wall, said = cxrvl(
+    wall, jobs = timed_jobs(
         tmp_path, "train", "-m", *TINY, f"trainer.max_epochs={EPOCHS}", f"seed={seeds}", f"hydra.launcher.slots={SLOTS}"
     )
-    # As the launcher saw them: from the start of the job's interpreter to its end.
-    jobs = [float(seconds) for seconds in re.findall(r"done: seed=\d+ after (\d+) s", said)]
-    assert len(jobs) == JOBS, said
+    assert len(jobs) == JOBS
     inside = [read_json(path)["seconds"] for path in tmp_path.glob("runs/*/status.json")]
     ratio = wall / (sum(jobs) / SLOTS)
     print(

@@ -229,9 +229,16 @@ def test_weights_of_another_model_are_refused(refused, finished, images, tmp_pat
     message = refused("predict", "--run", "abc", images / "png" / "000.png")
     assert "best.ckpt belongs to another model: 1 missing" in message
     best.write_bytes(best.read_bytes()[:1000])
-    assert "cannot be read as a checkpoint" in refused("predict", "--run", "abc", images / "png" / "000.png")
+    message = refused("predict", "--run", "abc", images / "png" / "000.png")
+    assert "cannot be read as a checkpoint" in message
+    assert "remove run abc (cxrvl runs rm abc) and train it again" in message
     best.write_text("not a checkpoint")
     assert "best.ckpt" in refused("predict", "--run", "abc", images / "png" / "000.png")
+    best.unlink()
+    message = refused("predict", "--run", "abc", images / "png" / "000.png")
+    assert "there is no runs/abc/checkpoints/best.ckpt, which this run has written" in message, (
+        "never another's weights"
+    )
 
 
 def test_files_are_read_as_all_sources_of_a_mixture_were():

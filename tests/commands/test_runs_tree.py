@@ -63,6 +63,17 @@ def test_a_damaged_run_hides_no_other(call, store):
     assert "bb02" in out
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"parts": null, "named": []}'])
+def test_a_damaged_record_hides_no_other_chain_and_keeps_no_run_from_being_removed(call, store, caplog, content):
+    (store.run("ab07").folder / "init_from.json").write_text(content)
+    out = call("runs", "tree", "--runs", "runs").out
+    assert "cc03 · third" in out
+    assert "ab07" not in out
+    assert "ab07/init_from.json is damaged" in caplog.text
+    assert "removed ab07" in call("runs", "rm", "--yes", "ab07", "--runs", "runs").out
+    assert not store.run("ab07").exists()
+
+
 def test_a_store_without_chains(call, refused, tmp_path):
     recorded(RunStore(tmp_path / "runs"), "ad09", "alone")
     assert "no run in runs started from another's weights" in call("runs", "tree", "--runs", "runs").out

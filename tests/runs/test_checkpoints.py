@@ -8,10 +8,10 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from cxrvl.errors import RunError
+from cxrvl.errors import RunError, WeightsError
 from cxrvl.files import write_yaml
-from cxrvl.runs import checkpoints, origin
-from cxrvl.runs.checkpoints import CheckpointKeeper, load_into, resume_point
+from cxrvl.runs import origin
+from cxrvl.runs.checkpoints import CheckpointKeeper, load_into, resume_point, used_weights
 from cxrvl.runs.store import Run
 
 CONFIG = {
@@ -178,6 +178,26 @@ def test_final_weights_of_another_run_are_refused_with_the_keys(fit, tmp_path):
         load_into(module, tmp_path / name)
 
 
+def test_best_weights_that_are_gone_are_not_replaced_by_others(fit, tmp_path):
+    """Only a run that never validated is judged by its final weights where the best ones are asked for."""
+    fit(limit_val_batches=0)
+    run = Run(tmp_path)
+    for file in tmp_path.glob("*.ckpt"):  # as they lie in a run's folder
+        run.checkpoints.mkdir(exist_ok=True)
+        file.rename(run.checkpoints / file.name)
+    assert used_weights(run, "best") == run.checkpoints / "final.ckpt"
+    for file in run.checkpoints.iterdir():
+        file.unlink()
+    fit()
+    for file in tmp_path.glob("*.ckpt"):
+        file.rename(run.checkpoints / file.name)
+    assert used_weights(run, "best") == run.checkpoints / "best.ckpt"
+    (run.checkpoints / "best.ckpt").unlink()
+    with pytest.raises(WeightsError, match=r"best.ckpt, which this run has written; remove run .* and train it again"):
+        used_weights(run, "best")
+    assert used_weights(run, "final") == run.checkpoints / "final.ckpt"
+
+
 @pytest.mark.parametrize(
     ("settings", "steps"),
     [
@@ -208,4 +228,5 @@ def test_sharded_weights_are_gathered_for_every_checkpoint(fit, tmp_path, monkey
     monkeypatch.setattr(strategy, "lightning_module_state_dict", lambda self: whole)
     fit(3)
     for name in ("last.ckpt", "final.ckpt"):
-        assert torch.equal(checkpoints.load_weights(tmp_path / name)["layer.weight"], whole["layer.weight"])
+        written = torch.load(tmp_path / name, weights_only=True)["state_dict"]
+        assert torch.equal(written["layer.weight"], whole["layer.weight"])

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -51,6 +52,28 @@ def test_many_processes_hold_a_run_one_at_a_time(tmp_path, machines):
     assert len((tmp_path / "entries").read_text().splitlines()) == 18
     assert holders(tmp_path) == []
     assert not (tmp_path / "inside").exists()
+
+
+def test_of_two_that_claim_in_the_same_moment_one_withdraws(tmp_path, monkeypatch, quick):
+    """Neither has seen the other when it makes its file; locks do not reach from machine to machine."""
+    folder = tmp_path / "abc"
+    folder.mkdir()
+    other = folder / ".holder.1.elsewhere.abcd.host"
+    other.touch()
+    real, looks = holders, []
+
+    def looked_too_early(asked):
+        looks.append(asked)
+        return [] if len(looks) == 1 else real(asked)
+
+    monkeypatch.setattr(claims, "holders", looked_too_early)
+    done = threading.Timer(0.4, other.unlink)
+    done.start()
+    with claimed(folder, "abc", wait=True):
+        assert not other.exists(), "two hold the run"
+        (mine,) = real(folder)
+        assert mine.here
+    done.join()
 
 
 def keep(folder, name, ready, beat):

@@ -1,9 +1,12 @@
 import json
+import shutil
+import subprocess
 import sys
 
 import pytest
 
-from cxrvl.runs.environment import HIDDEN, environment, without_secrets
+from cxrvl.runs import environment as recorded
+from cxrvl.runs.environment import HIDDEN, environment, git_state, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -41,3 +44,47 @@ def test_the_record_says_what_a_result_may_depend_on(monkeypatch):
     assert record["packages"]["torch"]
     assert record["data"]["fingerprint"] == {"study": {"rows": 3}}
     assert {"commit", "diff", "python", "platform", "gpus", "devices"} <= set(record)
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A checkout with one commit."""
+
+    def git(*command):
+        me = ("-c", "user.name=me", "-c", "user.email=me@here")
+        return subprocess.run(["git", "-C", tmp_path, *me, *command], check=True, capture_output=True, text=True).stdout
+
+    git("init", "-q")
+    (tmp_path / "model.py").write_text("depth = 1\n")
+    git("add", "model.py")
+    git("commit", "-q", "-m", "first")
+    return tmp_path, git("rev-parse", "HEAD").strip()
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="asks git")
+def test_commit_and_uncommitted_changes_are_recorded(checkout, monkeypatch):
+    folder, commit = checkout
+    assert git_state(folder) == {"commit": commit, "diff": ""}
+    (folder / "model.py").write_text("depth = 2\n")
+    diff = git_state(folder)["diff"]
+    assert "-depth = 1\n+depth = 2" in diff
+    monkeypatch.setattr(recorded, "DIFF_LIMIT", 10)
+    assert git_state(folder)["diff"] == f"{diff[:10]}\n[cut: {len(diff) - 10} more characters]"
+    monkeypatch.setattr(recorded, "git_state", lambda: {"commit": "c", "diff": "d"})
+    assert (environment()["commit"], environment()["diff"]) == ("c", "d")
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="asks git")
+def test_code_that_cannot_be_recorded_is_told(checkout, tmp_path, monkeypatch, caplog):
+    """No git on a cluster's node, or one that does not trust the folder's owner."""
+    folder, _ = checkout
+    nothing = {"commit": None, "diff": None}
+    assert git_state(tmp_path / "installed") == nothing
+    assert not caplog.text
+    (folder / ".git" / "HEAD").write_text("nonsense")
+    assert git_state(folder) == nothing
+    assert f"git cannot be asked in {folder} (fatal: not a git repository" in caplog.text
+    caplog.clear()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_state(folder) == nothing
+    assert "the run does not record its code" in caplog.text

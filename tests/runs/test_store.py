@@ -1,3 +1,4 @@
+import logging
 import multiprocessing
 import os
 import signal
@@ -6,6 +7,7 @@ import time
 import pytest
 
 from cxrvl.errors import RunError
+from cxrvl.runs.records import logged
 from cxrvl.runs.store import Run, RunStore, shown_state
 
 
@@ -137,3 +139,22 @@ def test_a_full_disk_leaves_the_status_record_as_it_was(tmp_path):
     assert error.value.filename == str(run.folder / "status.json")
     assert run.state() == "queued"
     assert [path.name for path in run.folder.iterdir()] == ["status.json"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no file size limits there")
+def test_a_full_disk_is_one_line_for_the_whole_log(tmp_path, capsys):
+    import resource
+
+    run = Run(tmp_path / "abc")
+    run.set_status("queued")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with logged(run):
+            for number in range(3):
+                logging.getLogger("cxrvl").info("a message of some length, number %d", number)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert capsys.readouterr().err == f"warning: {run.folder / 'train.log'} cannot be written (File too large)\n"

@@ -1,6 +1,7 @@
 """A chain of runs: who comes before whom is known from the configs, whether or not anything exists."""
 
 import pytest
+import torch
 
 from cxrvl.config.compose import compose_config, hydra_session, resolved
 from cxrvl.errors import ConfigError, RunError, WeightsError
@@ -174,7 +175,7 @@ def test_the_weights_of_a_run(tmp_path, use, file):
     with pytest.raises(WeightsError, match="the checkpoints of run abc are gone"):
         weights_of(run, use)
     run.checkpoints.mkdir()
-    (run.checkpoints / "final.ckpt").touch()
+    torch.save({"state_dict": {}, "best_epoch": None}, run.checkpoints / "final.ckpt")
     assert weights_of(run, use).name == "final.ckpt", "a run that never validated has no best weights"
     (run.checkpoints / "best.ckpt").touch()
     assert weights_of(run, use).name == file

@@ -6,7 +6,7 @@ from cxrvl.runs.where import conditions, field_of
 KNOWN = {
     "run", "status", "status:name", "status:seed", "config:seed", "config:model.groups", "config:data.batch_size",
     "metric:findings.mean.auroc", "metric:findings.labels.Nodule.auroc", "metric:marks.mean.hit", "config:trainer.lr",
-    "config:data.source.size", "config:data.store.size",
+    "config:data.source.size", "config:data.store.size", "status:fingerprint.pixels.severity",
 }  # fmt: skip
 
 
@@ -83,6 +83,7 @@ def test_a_key_names_a_field(key, field):
     [
         ("modle.groups", "did you mean 'model.groups'"),
         ("exprimnt", "did you mean 'experiment'"),
+        ("experimnt", "did you mean 'experiment'"),  # and not severity
         ("grops", "did you mean 'model.groups'"),
         ("size", r"2 fields end so; give more of the name \(data.source.size, data.store.size"),
     ],

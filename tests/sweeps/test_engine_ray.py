@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -59,6 +60,19 @@ def test_no_ray_and_no_cluster_are_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"hydra/launcher=ray needs the extra \"ray\": pip install 'cxrvl\[ray\]'"):
         engine(SETTINGS)([job()])
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_an_address_where_nobody_listens_is_refused_at_once(monkeypatch, scheme):
+    """Ray would ask there for many minutes."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody else's, and not listening
+        address = f"{scheme}127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ConfigError, match=f"no Ray at {address} .*refused"):
+            engine(SETTINGS | {"address": address})([job()])
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(ConfigError, match=f"no Ray at {address} .*refused"):
+            engine(SETTINGS | {"address": None})([job()])
 
 
 def worker_of(seed: int, folder: Path) -> int | None:

@@ -1,15 +1,21 @@
 """What every engine shares: done jobs are not started, failed ones are reported, Hydra gets its records."""
 
 import json
+from dataclasses import fields
 
 import pytest
 from hydra.core.utils import JobStatus
+from omegaconf import OmegaConf
 
-from cxrvl.errors import RunError
+from cxrvl.errors import ConfigError, RunError
 from cxrvl.sweeps import launching
 from cxrvl.sweeps.ended import Ended
 from cxrvl.sweeps.jobs import forget
 from cxrvl.sweeps.objective import objective
+from hydra_plugins.cxrvl_gpus.launcher import GpusLauncher
+from hydra_plugins.cxrvl_optuna.sweeper import CxrvlOptunaSweeper, CxrvlOptunaSweeperConf
+from hydra_plugins.cxrvl_ray.launcher import RayLauncher
+from hydra_plugins.cxrvl_submitit.launcher import LocalLauncher, SlurmLauncher
 
 SMALL = ("experiment=phantom/none", "data.source.images=40", "data.store.size=32", "evaluation=none")
 
@@ -129,3 +135,27 @@ def test_an_objective_is_a_number_by_its_dotted_name(tmp_path):
         objective(tmp_path, "findings.kind")
     with pytest.raises(RunError, match="has no 'deeper'"):
         objective(tmp_path, "findings.kind.deeper")
+
+
+def test_a_grace_that_cannot_be_is_refused():
+    with pytest.raises(ConfigError, match=r"hydra.launcher.grace_seconds is -3; expected 0 or more"):
+        GpusLauncher(retry_failed=False, grace_seconds=-3.0).launch([], 0)
+
+
+@pytest.mark.parametrize("launcher", [GpusLauncher, RayLauncher, SlurmLauncher, LocalLauncher])
+def test_a_setting_added_with_a_plus_sign_must_be_one(launcher):
+    settings = {field.name: None for field in fields(launcher.conf) if field.name != "_target_"}
+    with pytest.raises(ConfigError, match=r"unknown key 'hydra.launcher.retry_faild'; did you mean 'retry_failed'"):
+        launcher(**settings, retry_faild=True).launch([], 0)
+
+
+def test_a_setting_of_a_search_must_be_one():
+    known = {field.name: None for field in fields(CxrvlOptunaSweeperConf) if field.name != "_target_"}
+    for settings, word in (
+        ({"sampler": {}, "n_trails": 3}, r"hydra.sweeper.n_trails'; did you mean 'n_trials'"),
+        ({"sampler": {"name": "tpe", "sede": 3}}, r"hydra.sweeper.sampler.sede'; did you mean 'seed'"),
+    ):
+        sweeper = CxrvlOptunaSweeper(**{**known, **settings})
+        sweeper.config, sweeper.hydra_context, sweeper.launcher = OmegaConf.create(), object(), object()
+        with pytest.raises(ConfigError, match=f"unknown key '{word}"):
+            sweeper.sweep([])

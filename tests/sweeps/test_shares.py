@@ -4,11 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
 from cxrvl.errors import RunError
 from cxrvl.sweeps.ended import Ended
+from cxrvl.sweeps.local import LocalEngine
 from cxrvl.sweeps.pool import run_jobs
 from cxrvl.sweeps.shares import Shares
 from cxrvl.sweeps.slots import Place, Slots
@@ -46,6 +49,20 @@ def test_another_sweeps_gpu_is_left_alone_until_it_is_gone(script, tmp_path, oth
     os.kill(other.pid, signal.SIGKILL)
     other.wait()
     assert Shares(1, tmp_path).take("GPU-1") is not None
+
+
+def test_a_sweep_waits_for_the_gpu_that_another_one_uses(script, tmp_path, monkeypatch, capsys):
+    """The engine itself, as `hydra/launcher=gpus` makes it."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1")
+    held = Shares().take("GPU-1")
+    let_go = threading.Timer(0.5, lambda: (Path(tmp_path, "free").touch(), os.close(held)))
+    let_go.start()
+    code = f"from pathlib import Path; assert Path({str(tmp_path / 'free')!r}).exists()"
+    job = script("a", code)
+    assert LocalEngine()([job]) == [Ended(job, 0)]
+    let_go.join()
+    assert "waiting: a (other sweeps use the GPUs)" in capsys.readouterr().out
 
 
 def test_small_jobs_of_two_sweeps_share_a_gpu(script, tmp_path):

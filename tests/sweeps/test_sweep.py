@@ -114,6 +114,16 @@ def test_a_launcher_setting_that_does_not_exist(capfd):
         assert words in capfd.readouterr().err
 
 
+def test_what_the_sweeper_s_own_settings_sweep_is_counted_and_checked(cli):
+    """As in YAML under hydra.sweeper.params; the misspelt seed is found before anything is started."""
+    sweep = ("train", "-m", *QUICK, "evaluation=none")
+    assert "write a plus sign: +hydra.sweeper.params=" in cli(*sweep, "hydra.sweeper.params={seed: '0,1'}", code=2)
+    assert "did you mean 'seed'?" in cli(*sweep, "+hydra.sweeper.params.sead='0,1'", code=2)
+    cli.environment["CUDA_VISIBLE_DEVICES"] = "0"
+    out = cli(*sweep, "+hydra.sweeper.params.seed='0,1'", "trainer.devices=2", "trainer.accelerator=gpu", code=2)
+    assert "2 job(s), all checked" in out
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_a_sweep_without_room_for_its_jobs_starts_none(cli, capfd, monkeypatch):
     """Two GPUs each, where one is visible."""

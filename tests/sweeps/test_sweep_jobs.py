@@ -108,6 +108,7 @@ def test_missing_links_come_first_each_once(unchecked, monkeypatch):
     jobs = describe([[*SMALL, f"seed={seed}"] for seed in (9, 0, 1)])
     assert [job.run_id for job in jobs[:2]] == [deep.run_id, near.run_id]
     assert [job.link for job in jobs] == [True, True, False, False, False]
+    assert [job.name for job in jobs[:2]] == [f"phantom/none seed={seed} (others start from it)" for seed in (7, 8)]
     assert [job.after for job in jobs] == [
         (), (deep.run_id,), (), (deep.run_id, near.run_id), (deep.run_id, near.run_id)
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 import csv
 import json
 import pickle
+import signal
 import sys
 from importlib import util
 
@@ -66,6 +67,28 @@ def test_a_line_cut_short_by_a_kill_is_dropped_with_all_that_follows_the_resume_
         file.write('{"step": 3, "tra')
     logger.start(2)
     assert [json.loads(line)["step"] for line in (tmp_path / "history.jsonl").open()] == [0, 1, 1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file size limits there")
+def test_a_disk_that_is_full_when_a_run_resumes_takes_nothing_of_its_history(tmp_path):
+    """Steps before the resume point are never computed again."""
+    import resource
+
+    train([HistoryLogger(tmp_path)], 0, 40)
+    whole = (tmp_path / "history.jsonl").read_bytes()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            HistoryLogger(tmp_path).start(30)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert (tmp_path / "history.jsonl").read_bytes() == whole
+    HistoryLogger(tmp_path).start(30)
+    assert [row["step"] for row in read_history(tmp_path) if "train/loss" in row] == list(range(30))
+    assert [path.name for path in tmp_path.iterdir()] == ["history.jsonl"]
 
 
 def test_tensorboard_without_its_package_is_a_clear_error(tmp_path, monkeypatch):

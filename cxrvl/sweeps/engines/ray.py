@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,8 @@ QUIET = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # it would upload the working folder
 }
 """Ray's settings by environment variable; the user's own ones win."""
+CONNECT_SECONDS = 10.0
+"""What a machine may take to answer; Ray itself would go on asking for many minutes."""
 
 
 class RayJob:
@@ -157,6 +160,7 @@ class RayEngine:
             import ray
         except ImportError as error:
             raise ConfigError("hydra/launcher=ray needs the extra \"ray\": pip install 'cxrvl[ray]'") from error
+        _refuse_unreachable(self.address or os.environ.get("RAY_ADDRESS"))
         try:
             ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR, **dict(self.init))
         except (ConnectionError, ValueError, TypeError, RuntimeError) as error:
@@ -167,6 +171,24 @@ class RayEngine:
             yield ray
         finally:
             ray.shutdown()
+
+
+def _refuse_unreachable(address: str | None) -> None:
+    """Refuse an address, <host>:<port> or ray://<host>:<port>, where nobody listens.
+
+    Raises:
+        ConfigError: as said.
+    """
+    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
+    if not host or not port.isdecimal():
+        return  # auto, local, or a word that Ray has an opinion on
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"hydra.launcher: no Ray at {address} ({error}); start one there (ray start --head), or name another "
+            "hydra.launcher.address: auto, local or <host>:<port>"
+        ) from error
 
 
 def _gpus(ray: Any) -> float:
