@@ -9,7 +9,7 @@ FIXED = 65536.0
 # 32-bit fixed point holds coordinates up to 2**15 pixels; a turned image's corners lie outside it.
 NARROW = 8192
 # Pixels with two 4-byte numbers each that a core's own cache holds.
-CACHED = 2**18
+CACHED = 2**17
 
 
 def nearest(images: Tensor, matrix: Tensor, size: tuple[int, int]) -> Tensor:
