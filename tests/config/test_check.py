@@ -14,6 +14,7 @@ OPTIONS = sorted(
     for folder in config_dir().iterdir()
     if folder.is_dir() and folder.name not in ("experiment", "hydra")
     for option in folder.glob("*.yaml")
+    if not option.name.startswith("_")
 )
 
 
@@ -24,13 +25,17 @@ def test_every_experiment_is_sound(experiment):
     assert check(config) > 5
 
 
-NEEDS_MORE = {"data=manifest": "data.root", "data=folder": "data.root", "model=timm": "model.backbone.name"}
+NEEDS_MORE = {
+    "data=manifest": "data.root", "data=folder": "data.root", "model=timm": "model.backbone.name",
+    "model=text_folder": "model.base.folder", "model=text_gguf": "model.base.file", "model=text_hub": "model.base.name",
+    "model=text_llm2vec4cxr": "model.folder",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes(option):
     if option in NEEDS_MORE:
-        with pytest.raises(ConfigError, match=f"missing mandatory value: .*{NEEDS_MORE[option]}=..."):
+        with pytest.raises(ConfigError, match=f"missing mandatory value: .*{NEEDS_MORE[option]}=\\.\\.\\."):
             resolved(compose_config([option]))
     else:
         assert check(resolved(compose_config([option]))) > 5
@@ -57,6 +62,7 @@ def test_every_option_composes(option):
         ("threads=0", ["'threads' is 0", "at least 1"]),
         ("trainer.check_val_every_n_epoch=0", ["'trainer.check_val_every_n_epoch' is 0"]),
         ("trainer.max_epochs=0", ["trainer.max_epochs=0", "is no length"]),
+        ("trainer.max_steps=-3", ["trainer.max_steps=-3", "trainer.max_steps=0 to evaluate a model as it starts"]),
         ("trainer.max_epochs=-1", ["trainer.max_epochs=-1", "is no length"]),
         ("~checkpoint.use", ["cannot set ~checkpoint.use", "does not support deletion"]),
     ],
@@ -92,3 +98,17 @@ def test_one_part_is_checked_without_the_others():
         check_part(config, "data.source")
     with pytest.raises(ConfigError, match=r"'data\.nothing' is None"):
         check_part(config, "data.nothing")
+
+
+@pytest.mark.parametrize("pooling", ["mean", "weighted_mean", "last", "cls", "latent_attention"])
+@pytest.mark.parametrize("lora", ["none", "default", "attention"])
+def test_every_pooling_and_adapter_composes(pooling, lora):
+    chosen = ["model=text_llama_tiny", f"model/pooling={pooling}", f"model/lora={lora}", "data=phantom_triplets"]
+    config = resolved(compose_config([*chosen, "task=contrastive_text", "evaluation=texts"]))
+    assert check(config) > 15
+
+
+def test_training_nothing_takes_one_device():
+    config = resolved(compose_config(["trainer.max_steps=0", "trainer.devices=2"]))
+    with pytest.raises(ConfigError, match="trains nothing, on one device"):
+        check(config)
