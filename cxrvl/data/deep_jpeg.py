@@ -1,7 +1,7 @@
 """How does a JPEG file of more than 8 bits become pixels? Lossless ones as DICOM has them, through the same decoder."""
 
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydicom.encaps import encapsulate
@@ -61,12 +61,13 @@ def read_deep(data: bytes, frame: Frame, options: ReadOptions) -> np.ndarray:
     if frame.components != 1:
         raise ImageError(f"a lossless JPEG with {frame.components} components, where a grey radiograph was expected")
     options.check_size(frame.width, frame.height)
+    described: dict[str, Any] = {
+        "rows": frame.height, "columns": frame.width, "samples_per_pixel": 1, "number_of_frames": 1,
+        "photometric_interpretation": "MONOCHROME2", "pixel_representation": 0, "pixel_keyword": "PixelData",
+        "bits_allocated": 16 if frame.bits > 8 else 8, "bits_stored": frame.bits,
+    }  # fmt: skip
     try:
-        pixels, _ = get_decoder(JPEGLossless).as_array(
-            encapsulate([data]), rows=frame.height, columns=frame.width, samples_per_pixel=1, number_of_frames=1,
-            photometric_interpretation="MONOCHROME2", pixel_representation=0, pixel_keyword="PixelData",
-            bits_allocated=16 if frame.bits > 8 else 8, bits_stored=frame.bits,
-        )  # fmt: skip
+        pixels, _ = get_decoder(JPEGLossless).as_array(encapsulate([data]), **described)
     except FAULTS as fault:
         raise ImageError(f"broken or truncated JPEG ({' '.join(str(fault).split())[:300]})") from fault
     return pixels
