@@ -16,6 +16,8 @@ from cxrvl.models.weights import load_weights
 
 ATTENTION = ("sdpa", "eager", "flash_attention_2")
 LEAST_VERSION = (5, 2)
+ALIASES = {"cxr-bert": "bert"}
+"""Model types that transformers does not know -> the one whose weights they have."""
 _HARMLESS = ("rotary_emb.inv_freq", "position_ids", "pooler.")
 
 
@@ -60,7 +62,7 @@ def from_pretrained(
     """
     check_version()
     _check_attention(attention)
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, GgufConfig
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, GgufConfig
 
     source: dict[str, Any] = {"revision": revision} if revision else {}
     options: dict[str, Any] = {**source, "attn_implementation": attention, "dtype": "auto"}
@@ -69,8 +71,8 @@ def from_pretrained(
         options |= {"quantization_config": GgufConfig(dequantize=True), "dtype": torch.float32}
     try:
         with _quiet():
-            config = AutoConfig.from_pretrained(name, **source)
-            tokenizer = AutoTokenizer.from_pretrained(name, **source)
+            config = _config(name, source)
+            tokenizer = _tokenizer(name, config, source)
             decoder = _is_decoder(config)
             kind: Any = AutoModelForCausalLM if decoder else AutoModelForMaskedLM
             model, report = kind.from_pretrained(name, config=config, output_loading_info=True, **options)
@@ -155,6 +157,25 @@ def read_tokenizer(path: Path) -> Any:
     return PreTrainedTokenizerFast(
         tokenizer_file=str(path), **{name: token for name, token in names.items() if token in there}
     )
+
+
+def _config(name: str, source: Mapping[str, Any]) -> Any:
+    """The config of a model; one that names a class of the hub's own is read as what its weights are, without that code."""
+    from transformers import AutoConfig, PretrainedConfig
+
+    content, _ = PretrainedConfig.get_config_dict(name, **source)
+    alias = ALIASES.get(content.get("model_type", ""))
+    if alias is None:
+        return AutoConfig.from_pretrained(name, **source)
+    kept = {key: value for key, value in content.items() if key not in ("model_type", "auto_map", "architectures")}
+    return AutoConfig.for_model(alias, **kept)
+
+
+def _tokenizer(name: str, config: Any, source: Mapping[str, Any]) -> Any:
+    from transformers import AutoTokenizer, BertTokenizerFast
+
+    kind = BertTokenizerFast if config.model_type in ALIASES.values() else AutoTokenizer
+    return kind.from_pretrained(name, **source)
 
 
 def _is_decoder(config: Any) -> bool:
