@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -48,12 +49,11 @@ class Draw:
         """The draw of some samples only: rows is (n,) int64 positions or (B,) bool."""
         return replace(self, keys=self.keys[rows])
 
-    def parts(self, n: int) -> "list[Draw]":
-        """The draws of n samples after another; their uniform numbers are hashed once, for all of them together."""
+    def parts(self, slices: Sequence[slice]) -> "list[Draw]":
+        """The draws of some samples each; their uniform numbers are hashed once, for all samples together."""
         known: dict[tuple[str, int], Tensor] = {}
         parts = []
-        for start in range(0, len(self.keys), n):
-            rows = slice(start, start + n)
+        for rows in slices:
             mine = self.keys[rows]
             parts.append(replace(self, keys=mine, whole=_Whole(self.keys, mine, rows, known)))
         return parts

@@ -1,5 +1,7 @@
 """Is a draw a pure function of seed, epoch, key, name and column, and are its numbers uniform and independent?"""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -85,3 +87,22 @@ def test_normal():
 def test_take():
     part = draw(range(10)).take(torch.tensor([3, 1]))
     assert torch.equal(part.uniform("x", 2), draw(range(10)).uniform("x", 2)[[3, 1]])
+
+
+def test_parts_draw_what_the_whole_draws():
+    whole = draw(range(10)).scope("step")
+    for rows, part in zip((slice(0, 4), slice(7, 10)), whole.parts([slice(0, 4), slice(7, 10)]), strict=True):
+        assert torch.equal(part.scope("x").uniform("x", 2), whole.scope("x").uniform("x", 2)[rows])
+        assert torch.equal(part.normal("x", 3), whole.normal("x", 3)[rows])
+        # Other samples than the part's are not mistaken for them.
+        assert torch.equal(part.take(torch.tensor([2])).uniform("x", 2), whole.uniform("x", 2)[rows][[2]])
+        assert torch.equal(part.copies(2).uniform("x", 2), replace(whole, keys=part.keys).copies(2).uniform("x", 2))
+
+
+def test_copies_draw_their_own_whatever_their_number():
+    three, five = draw(range(1000)).copies(3), draw(range(1000)).copies(5)
+    numbers = three.uniform("x", 1).view(3, 1000)
+    assert torch.equal(numbers, five.uniform("x", 1).view(5, 1000)[:3])
+    together = torch.cat([numbers, draw(range(1000)).uniform("x", 1).view(1, 1000)])
+    assert np.abs(np.corrcoef(together.numpy()) - np.eye(4)).max() < 0.13
+    assert torch.equal(draw([5]).copies(3).uniform("x", 1), three.take(torch.tensor([5, 1005, 2005])).uniform("x", 1))

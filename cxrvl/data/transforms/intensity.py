@@ -3,10 +3,10 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cxrvl.data.random import Draw
+from cxrvl.data.transforms.bands import blur_, placed
 from cxrvl.data.transforms.geometry import interval, needed, probability
 from cxrvl.errors import ConfigError
 
@@ -87,25 +87,20 @@ class GaussianBlur:
         self.p = probability(p, "GaussianBlur")
         # Three standard deviations of the widest kernel: what is cut off is below 0.3 %.
         self.radius = max(1, math.ceil(3 * self.sigma[1]))
+        pixel = (torch.arange(2 * self.radius + 1) + torch.arange(-self.radius, self.radius + 1)[:, None]).abs()
+        self.placed = placed(torch.where(pixel > 2 * self.radius, 4 * self.radius - pixel, pixel))
 
     def __call__(self, images: Tensor, draw: Draw | None) -> Tensor:
-        """(B, 1, H, W) float32 in [0, 1] to the same; H and W must exceed the kernel's radius."""
+        """(B, 1, H, W) float32 in [0, 1] to the same; H and W must exceed twice the kernel's radius."""
         u = needed(draw, self).uniform("blur", 2)
         chosen = torch.nonzero(u[:, 1] < self.p)[:, 0]
         if not len(chosen):
             return images
-        if self.radius >= min(images.shape[-2:]):
-            raise ConfigError(
-                f"GaussianBlur: sigma {self.sigma[1]} is too wide for images of {tuple(images.shape[-2:])}"
-            )
-        sigma = _between(u[chosen, 0], self.sigma)[:, None]
-        offset = torch.arange(-self.radius, self.radius + 1, device=images.device, dtype=images.dtype)
+        sigma = _between(u[chosen, 0].to(torch.float64), self.sigma)[:, None]
+        offset = torch.arange(-self.radius, self.radius + 1, device=images.device, dtype=sigma.dtype)
         kernel = torch.softmax(-(offset[None] ** 2) / (2 * sigma**2), dim=1)
-        n = len(chosen)
-        some = F.pad(images[chosen], [self.radius] * 4, mode="reflect").transpose(0, 1)
-        some = F.conv2d(some, kernel.view(n, 1, 1, -1), groups=n)
-        some = F.conv2d(some, kernel.view(n, 1, -1, 1), groups=n).transpose(0, 1)
-        return images.index_copy(0, chosen, some.clamp(0.0, 1.0))
+        weights = (kernel @ self.placed.to(images.device)).view(len(chosen), len(offset), -1)
+        return blur_(images.clone(), chosen, weights[:, : self.radius + 1], f"GaussianBlur of sigma {self.sigma[1]}")
 
 
 def _between(u: Tensor, low_high: tuple[float, float]) -> Tensor:

@@ -1,5 +1,7 @@
 """Which pixel does PIL take for each pixel of a turned image? The nearest, counted in its fixed point, for whole batches."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,7 +11,7 @@ FIXED = 65536.0
 # 32-bit fixed point holds coordinates up to 2**15 pixels; a turned image's corners lie outside it.
 NARROW = 8192
 # Pixels with two 4-byte numbers each that a core's own cache holds.
-CACHED = 2**18
+CACHED = 2**17
 
 
 def nearest(images: Tensor, matrix: Tensor, size: tuple[int, int]) -> Tensor:
@@ -45,6 +47,6 @@ def nearest(images: Tensor, matrix: Tensor, size: tuple[int, int]) -> Tensor:
     return out
 
 
-def chunk(n: int, size: tuple[int, int], device: torch.device) -> int:
+def chunk(n: int, size: Sequence[int], device: torch.device) -> int:
     """How many of n images of this size to work on at once: on a CPU so few that numbers per pixel stay in its cache."""
     return max(1, min(n, CACHED // (size[0] * size[1]))) if device.type == "cpu" else n

@@ -13,12 +13,13 @@ from cxrvl.data.random import Draw
 from cxrvl.data.transforms.geometry import RandomHorizontalFlip, Resize
 from cxrvl.data.transforms.pil_blur import RandomGaussianBlur
 from cxrvl.data.transforms.pipeline import to_float
+from cxrvl.data.transforms.resample import Sampling
 from cxrvl.data.transforms.tone import RandomAutocontrast, RandomEqualize
 from cxrvl.data.transforms.views import ViewSet, check_batch
 from cxrvl.data.transforms.warps import RandomResizedCrop, RandomRotation
 from cxrvl.errors import ConfigError
 
-FILTERS = {
+FILTERS: dict[Sampling | None, Image.Resampling] = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -48,11 +49,14 @@ class PilViewSet(ViewSet):
         for name, view in self.groups.items():
             copies = draw.scope(f"view.{name}").copies(view.count) if view.count else draw
             drawn = list(pictures) * view.count
-            for scope, step in view.pipeline.named:
-                changes = _changes(step, copies.scope(scope), images.shape[-2:] if not drawn else drawn[0].size[::-1])
+            for scope, step in view.pipeline.named if drawn else ():
+                width, height = drawn[0].size
+                changes = _changes(step, copies.scope(scope), (height, width))
                 drawn = [change(picture) for change, picture in zip(changes, drawn, strict=True)]
-            stacked = [torch.from_numpy(np.stack([np.asarray(p) for p in drawn]))[:, None]] if drawn else []
-            views += [to_float(part).to(images.device) for batch in stacked for part in batch.split(len(images))]
+            for copy in range(view.count):
+                mine = drawn[copy * len(images) : (copy + 1) * len(images)]
+                stacked = torch.from_numpy(np.stack([np.asarray(picture) for picture in mine]))[:, None]
+                views.append(to_float(stacked).to(images.device))
         return views
 
 

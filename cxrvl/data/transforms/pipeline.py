@@ -151,17 +151,21 @@ class Pipeline:
         if images.device.type == "cpu" and not all(group.pil for group in self._groups):
             height, width = self.size(*images.shape[-2:])
             step = max(CPU_SLICE, CPU_PIXELS // (height * width))
-        # A bicubic crop takes all its copies from one image.
-        if copies > 1 and (n > step or [g.sampling for g in self._groups[:1]] != ["bicubic"]):
-            images = images.repeat(copies, 1, 1, 1)
         if n <= step:
+            # A bicubic crop takes all its copies from one image.
+            if copies > 1 and [group.sampling for group in self._groups[:1]] != ["bicubic"]:
+                images = images.repeat(copies, 1, 1, 1)
             return self._run(images, draw, matrices)
         out: Tensor | None = None
-        draws = None if draw is None else draw.parts(step)
-        for i, start in enumerate(range(0, n, step)):
-            part = slice(start, start + step)
-            some = None if draws is None else draws[i]
-            done = self._run(images[part], some, [None if matrix is None else matrix[part] for matrix in matrices])
+        size = len(images)
+        if copies > 1 and not self._groups[0].pil:
+            images = _floats(images)
+        starts = [slice(i, min(i + step, size)) for i in range(0, size, step)]
+        parts = [slice(c * size + rows.start, c * size + rows.stop) for c in range(copies) for rows in starts]
+        draws = [None] * len(parts) if draw is None else draw.parts(parts)
+        for i, (part, some) in enumerate(zip(parts, draws, strict=True)):
+            maps = [None if matrix is None else matrix[part] for matrix in matrices]
+            done = self._run(images[starts[i % len(starts)]], some, maps)
             if out is None:
                 out = done.new_empty(n, *done.shape[1:])
             out[part] = done

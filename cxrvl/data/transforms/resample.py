@@ -1,5 +1,6 @@
 """How are pixels taken at the points a matrix names? Exactly and antialiased for crops, bilinear for all other maps."""
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -7,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cxrvl.data.transforms.pil_bicubic import bicubic_crops
-from cxrvl.data.transforms.pil_nearest import nearest
+from cxrvl.data.transforms.pil_nearest import chunk, nearest
 
 Sampling = Literal["bilinear", "bicubic", "nearest"]
 # A crop edge this near to a pixel edge (in pixels) lies on it: compositions are in float64.
@@ -51,12 +52,22 @@ def resample(images: Tensor, matrix: Tensor, size: tuple[int, int], sampling: Sa
             out[i] = piece.flip(-1) if mirror else piece
     warped = [i for i, piece in enumerate(out) if piece is None]
     for factor, rows in _by_factor(cpu, warped, (height, width), size).items():
-        some = images[rows]
-        if factor > 1:
-            some = resize(some, (max(1, round(height / factor)), max(1, round(width / factor))))
+        if factor == 1:
+            # Neighbours are sampled where they lie; only the others of a batch that is mixed need to be gathered.
+            for run in _runs(rows, chunk(len(rows), size, images.device)):
+                out[run.start : run.stop] = _sample(images[run], matrix[run], size).split(1)
+            continue
+        some = resize(images[rows], (max(1, round(height / factor)), max(1, round(width / factor))))
         for i, piece in zip(rows, _sample(some, matrix[rows], size).split(1), strict=True):
             out[i] = piece
     return torch.cat([piece for piece in out if piece is not None])
+
+
+def _runs(rows: list[int], longest: int) -> list[slice]:
+    """Ascending numbers as slices of neighbours, of at most so many."""
+    breaks = [i for i in range(1, len(rows)) if rows[i] != rows[i - 1] + 1]
+    runs = [(rows[a], rows[b - 1] + 1) for a, b in pairwise([0, *breaks, len(rows)])]
+    return [slice(i, min(i + longest, stop)) for start, stop in runs for i in range(start, stop, longest)]
 
 
 def _pixel_boxes(matrix: Tensor, height: int, width: int) -> list[tuple[int, int, int, int, bool] | None]:

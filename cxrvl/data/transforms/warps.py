@@ -84,9 +84,13 @@ class RandomRotation(Geometric):
         return _between(draw.uniform("angle", 1)[:, 0], *self.degrees)
 
     def matrix(self, n: int, height: int, width: int, draw: Draw | None) -> Tensor:
-        angle = self.angles(needed(draw, self))
-        none = torch.zeros_like(angle)
-        return affine_matrix(-angle, none, none, none + 1, none, width / height)
+        angle = torch.deg2rad(self.angles(needed(draw, self)))
+        cos, sin = angle.cos(), angle.sin()
+        # Where an output pixel comes from: turned back, in pixels, about the middle.
+        x, y = -sin * (height / width), sin * (width / height)
+        zero = torch.zeros_like(cos)
+        rows = [cos, x, 0.5 * (1 - cos - x), y, cos, 0.5 * (1 - y - cos), zero, zero, zero + 1]
+        return torch.stack(rows, dim=1).view(-1, 3, 3)
 
 
 class RandomAffine(Geometric):
