@@ -75,12 +75,13 @@ def heads_figure(rows: Mapping[str, Looked], path: Path, *, title: str, syntheti
     """Draw every head of every row of the table on the first image, one line per row; see `generations_figure`."""
     examples = {name: own[0] for name, own in _together(rows).items()}
     heads = max(len(example.maps[SIDE]) for example in examples.values())
-    step, top = _CELL + 0.26, 0.56
+    step, top = _CELL + 0.26, 0.76
     width = 1.5 + heads * (_CELL + _GAP) + 0.1
     sheet = Sheet(max(width, 6.4), top + len(examples) * step + 0.6)
     chance = share(next(iter(examples.values())).chance)
     finding = next(iter(examples.values())).title
-    sheet.text(0.1, 0.12, f"{title}: every head on one image ({finding}, chance {chance})", size=11, weight="bold")
+    sheet.text(0.1, 0.12, title, size=11, weight="bold")
+    sheet.text(0.1, 0.42, f"Every head on one image: {finding}, the box covers {chance} of it.", size=8.5)
     for line, (name, example) in enumerate(examples.items()):
         y = top + line * step
         sheet.text(0.1, y + _CELL / 2, name, size=8.5)

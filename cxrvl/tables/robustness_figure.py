@@ -66,14 +66,14 @@ def robustness_figure(
     lines = -(-len(panels) // columns)
     width, height = columns * _PANEL + 0.5, lines * (_PANEL + 0.1) + 1.3
     figure = new_figure(width, height)
-    low = min(float(one[1][name].min()) for seeds in curves.values() for one in seeds for name in panels)
+    every = np.concatenate([one[1][name] for seeds in curves.values() for one in seeds for name in panels])
     for position, name in enumerate(panels):
         axes = figure.add_subplot(lines, columns, position + 1)
         for number, (row, seeds) in enumerate(curves.items()):
             _line(axes, severities, np.stack([one[1][name] for one in seeds]), number, row)
         plain_axes(axes)
         axes.set_title(name, fontsize=9.5, color=INK, loc="left")
-        axes.set(ylim=(max(0.0, low - 0.03), 1.0), xticks=severities)
+        axes.set(ylim=(max(0.0, every.min() - 0.03), min(1.0, every.max() + 0.03)), xticks=severities)
         axes.set_xticklabels(["clean", *map(str, severities[1:])], fontsize=8)
         if position % columns == 0:
             axes.set_ylabel("AUROC", fontsize=9, color=INK)

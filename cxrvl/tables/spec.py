@@ -45,7 +45,7 @@ class Measure:
     def words(self) -> str:
         """The metric and what it is restricted to, for titles."""
         chosen = self.selection
-        told = [self.metric.replace("_", " ").upper(), *chosen.datasets, chosen.corruption]
+        told = [metric_words(self.metric), *chosen.datasets, chosen.corruption]
         return ", ".join([*filter(None, told), *([f"severity {chosen.severity}"] if chosen.severity else [])])
 
 
@@ -230,6 +230,13 @@ def _line(name: str, keys: Keys, groups: dict[str, tuple[str, ...]], protocol: s
     return line
 
 
+def metric_words(metric: str) -> str:
+    """A metric as a title says it: "auroc" -> "AUROC", "pointing_game" -> "Pointing game"."""
+    words = [word.upper() if word in ("auroc", "auprc", "jafroc") else word for word in metric.split("_")]
+    text = " ".join(f"{word} %" if word.isdigit() else word for word in words)
+    return text[0].upper() + text[1:]
+
+
 def _choice(keys: Keys, key: str, default: str, known: tuple[str, ...]) -> str:
     value = keys.text(key, default)
     if value not in known:
@@ -259,7 +266,7 @@ def _column(keys: Keys, groups: dict[str, tuple[str, ...]]) -> Column:
         evaluation=keys.text("evaluation"),
         metric=metric,
         group=group,
-        title=keys.text("title", f"{metric.replace('_', ' ').upper()}, {group}"),
+        title=keys.text("title", f"{metric_words(metric)}, {group}"),
         tested=keys.flag("tested", True),
         selection=selection,
         published=keys.text("published", ""),
