@@ -48,4 +48,5 @@ class ReleasedSchedule:
         for group in optimizer.param_groups:
             group["lr"] = rate
             if self.weight_decay is not None and group["weight_decay"]:
-                group["weight_decay"] = released_cosine(step, total, *self.weight_decay)
+                start, end = self.weight_decay
+                group["weight_decay"] = released_cosine(step, total, start, end)

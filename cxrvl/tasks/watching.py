@@ -22,7 +22,7 @@ def spread(teacher: Tensor, centre: Tensor, temperature: float, embeddings: Tens
 
     Args:
         teacher: (N, K) outputs of the teacher's feature head, centre (1, K), temperature: as the loss uses them.
-        embeddings: (M, D) of the student.
+        embeddings: (M, D) of the student. Both are those of this device; their means over devices are logged.
 
     Returns:
         teacher_entropy: mean entropy of the teacher's distributions, in [0, log K]; log K = it says nothing.

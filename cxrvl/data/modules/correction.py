@@ -51,8 +51,10 @@ class CorrectionOrder(TrainOrder):
                 "or raise data.label_fraction"
             )
         self.every, self.reshuffle = every, reshuffle
-        place = {"rank": self.rank, "world": self.world, "accumulate": self.accumulate, "drop_last": self.drop_last}
-        self.labelled = TrainOrder(labelled, labelled_batch_size, seed, **place)
+        self.labelled = TrainOrder(
+            labelled, labelled_batch_size, seed, rank=self.rank, world=self.world, accumulate=self.accumulate,
+            drop_last=self.drop_last,
+        )  # fmt: skip
 
     @property
     def unlabelled_batches(self) -> int:
