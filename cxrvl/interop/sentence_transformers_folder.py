@@ -69,7 +69,9 @@ def write_sentence_transformers(encoder: TextEncoder, folder: Path, prompts: Map
         {"idx": 1, "name": "1", "path": "1_ReportPooling", "type": "report_pooling.ReportPooling"},
     ]
     _write(folder / "modules.json", modules)
-    _write(folder / "sentence_bert_config.json", {"max_seq_length": encoder.tokenize.max_length, "do_lower_case": False})
+    _write(
+        folder / "sentence_bert_config.json", {"max_seq_length": encoder.tokenize.max_length, "do_lower_case": False}
+    )
     named = {name: f"{prompt} " for name, prompt in prompts.items()}
     about = {"prompts": named, "default_prompt_name": None, "similarity_fn_name": "cosine"}
     _write(folder / "config_sentence_transformers.json", about)

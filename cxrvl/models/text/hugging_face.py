@@ -161,7 +161,7 @@ def read_tokenizer(path: Path) -> Any:
 
 def _described(name: str, source: Mapping[str, Any]) -> tuple[Any, Any]:
     """Config and tokenizer of a model; one that names classes of its own is read as what its weights are, without them."""
-    from transformers import AutoConfig, AutoTokenizer, BertTokenizerFast, PretrainedConfig
+    from transformers import AutoConfig, AutoTokenizer, BertTokenizer, PretrainedConfig
 
     if "gguf_file" not in source:
         content, _ = PretrainedConfig.get_config_dict(name, **source)
@@ -169,7 +169,7 @@ def _described(name: str, source: Mapping[str, Any]) -> tuple[Any, Any]:
         if alias is not None:
             own = ("model_type", "auto_map", "architectures")
             config = AutoConfig.for_model(alias, **{key: value for key, value in content.items() if key not in own})
-            return config, BertTokenizerFast.from_pretrained(name, **source)
+            return config, BertTokenizer.from_pretrained(name, **source)
     return AutoConfig.from_pretrained(name, **source), AutoTokenizer.from_pretrained(name, **source)
 
 
