@@ -39,6 +39,7 @@ BASES = (
     ("data=mixture",),
     ("data=phantom_pairs",),
     ("data=phantom_self_training", "model=distl_vit", "task=self_training"),
+    ("experiment=phantom/distl_t2",),
 )
 
 
