@@ -16,7 +16,7 @@ Table = TypeVar("Table", StudyTable, ReportTable)
 
 SELECTION_KEYS = (
     "labels", "limit", "split_file", "fold", "folds", "label_fraction", "unlabelled_folds", "split_seed",
-    "label_noise", "unseen",
+    "label_noise", "unseen", "labels_of_folds",
 )  # fmt: skip
 """Keys of a data config that `select` takes."""
 
@@ -28,6 +28,7 @@ def select(
     split_seed: int = 0,
     label_noise: Noise | None = None,
     unseen: Mapping[str, Any] | None = None,
+    labels_of_folds: int = 0,
     **split: Any,
 ) -> Table:
     """Split anew where asked, keep some labels, in the given order, and at most `limit` images of each split.
@@ -36,6 +37,7 @@ def select(
         labels: label names out of the table's; None keeps all.
         limit: images per split, for debugging, with each label's classes where there is room; None keeps all.
         label_noise, unseen: training labels turned over, findings only unlabelled images show: see `cxrvl.data.spoil`.
+        labels_of_folds: unlabelled folds whose labels are learnt from, and so are noisy, too.
         split_seed, split: options of `cxrvl.data.resplit.resplit`; folds do not depend on the labels chosen.
 
     Raises:
@@ -44,7 +46,7 @@ def select(
     """
     table = resplit(table, split_seed=split_seed, **split)
     table = with_unseen(table, unseen, split_seed) if unseen is not None else table
-    table = with_label_noise(table, label_noise, split_seed) if label_noise is not None else table
+    table = with_label_noise(table, label_noise, split_seed, labels_of_folds) if label_noise is not None else table
     if isinstance(labels, str):
         raise ConfigError(f"data.labels is the word {labels!r}; expected a list: data.labels=[{labels}]")
     if labels is not None:

@@ -18,15 +18,17 @@ Noise = float | Mapping[str, float]
 _SIDES = {"positive": 1.0, "negative": 0.0}
 
 
-def with_label_noise(table: Table, noise: Noise, seed: int) -> Table:
+def with_label_noise(table: Table, noise: Noise, seed: int, labels_of_folds: int = 0) -> Table:
     """Turn some of the training labels over; validation, test and unlabelled images keep theirs.
 
-    Which ones is a draw from (seed, number of training images and labels) alone, and nested: what a small share turns
-    over, a larger one does, too. The table's notes say how many; its fingerprint holds the labels as they are then.
+    Which ones is a draw from (seed, number of training images, of unlabelled ones and of labels) alone, and nested: what
+    a small share turns over, a larger one does, too, and revealing labels changes none of the others. The table's notes
+    say how many; its fingerprint holds the labels as they are then.
 
     Args:
         noise: share of the stated labels that become wrong, or {positive: share, negative: share} by what they were.
         seed: of the draw.
+        labels_of_folds: so many unlabelled folds have their labels revealed, which are as often wrong as the others.
 
     Raises:
         ConfigError: a share outside [0, 1], or an unknown side.
@@ -35,6 +37,11 @@ def with_label_noise(table: Table, noise: Noise, seed: int) -> Table:
     rows, labels = rows_of(table, "train"), list(table.labels)
     values = table.frame[labels].to_numpy(dtype=np.float32).copy()
     drawn = np.random.default_rng([seed, 1]).random((len(rows), len(labels)))
+    if labels_of_folds and UNLABELLED_FOLD in table.frame:
+        pool = rows_of(table, "unlabelled")
+        revealed = table.frame[UNLABELLED_FOLD].to_numpy()[pool] < labels_of_folds
+        more = np.random.default_rng([seed, 3]).random((len(pool), len(labels)))
+        rows, drawn = np.concatenate([rows, pool[revealed]]), np.concatenate([drawn, more[revealed]])
     given, counts = values[rows], {}
     turned = given.copy()
     for side, value in _SIDES.items():

@@ -11,6 +11,7 @@ import torch
 from cxrvl.config.build import build
 from cxrvl.data.modules.base import CXRDataModule
 from cxrvl.data.rows import LabelledRows
+from cxrvl.errors import ConfigError
 from cxrvl.evaluation.predictions import read_predictions, write_predictions
 from cxrvl.evaluation.probing import Network, Probing, Selective
 from cxrvl.files import read_json, write_json
@@ -75,6 +76,21 @@ def check_splits(table: LabelledRows, evaluations: Iterable[Evaluation]) -> None
             table.split(split)
         if isinstance(evaluator, Selective):
             evaluator.scored(table)
+
+
+def check_outputs(task: Task, evaluations: Iterable[Evaluation]) -> None:
+    """Refuse evaluations of an output that a task does not give, before it is trained.
+
+    Raises:
+        ConfigError: naming the evaluation, and what there is.
+    """
+    for evaluation in evaluations:
+        asked = getattr(build(evaluation.evaluator), "output", None)
+        if asked is not None and asked not in task.OUTPUTS:
+            raise ConfigError(
+                f"evaluation.{evaluation.name}.output is {asked!r}, which {type(task).__name__} does not give; it gives "
+                f"{', '.join(task.OUTPUTS)}: set it to that, or leave the evaluation out: evaluation.{evaluation.name}=null"
+            )
 
 
 def predict_missing(

@@ -145,7 +145,7 @@ def evaluate_run(run: Run, config: dict[str, Any]) -> dict[str, Any]:
 def _compute(run: Run, config: dict[str, Any]) -> list[str]:
     """Train if that is not finished, then predict what is missing. Torch is first needed here."""
     from cxrvl.runs.checkpoints import FINAL, CheckpointKeeper, resume_point
-    from cxrvl.runs.evaluate import check_splits, predict_missing, update_metrics
+    from cxrvl.runs.evaluate import check_outputs, check_splits, predict_missing, update_metrics
     from cxrvl.runs.progress_callback import ProgressWriter
     from cxrvl.runs.starting import start_from
     from cxrvl.runs.stop_training import StopAtResumePoint
@@ -174,6 +174,7 @@ def _compute(run: Run, config: dict[str, Any]) -> list[str]:
     evaluations = planned(run, config)
     check_splits(data_table(config), evaluations)
     task = build_task(config, pretrained=not (trained or resume or starts_whole(config)))
+    check_outputs(task, evaluations)
     if not (trained or resume):
         start_from(task, config)
     keeper = CheckpointKeeper(

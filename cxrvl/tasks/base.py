@@ -4,7 +4,7 @@ import hashlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
@@ -97,6 +97,9 @@ class Task(pl.LightningModule):
         self._seen: list[Scored] = []
 
     # What a subclass writes.
+
+    OUTPUTS: ClassVar[tuple[str, ...]] = ("logits",)
+    """Names under which an evaluator can ask for scores of what `predict_step` returns."""
 
     @classmethod
     def parts(cls) -> dict[str, str]:

@@ -6,7 +6,7 @@ and correction by labels, generation after generation.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
@@ -123,6 +123,8 @@ class SelfTraining(Task):
         self._terms: dict[str, Tensor] = {}
         self._shown: dict[str, Tensor] = {}
         self._teacher_means: list[Tensor] = []
+
+    OUTPUTS: ClassVar[tuple[str, ...]] = StudentAndTeacher._fields
 
     @classmethod
     def parts(cls) -> dict[str, str]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cxrvl.data.labels import CHESTXRAY14
-from cxrvl.tracking.pictures import KINDS
 
 MEAN_AUROC = "findings.mean.auroc"
 
@@ -72,9 +71,9 @@ SECTIONS = (
             Panel("Labels with a defined AUROC", ("val/auroc_labels",)),
             Panel("Classification losses", ("train/loss", "val/loss")),
             Panel("Orthogonality of K and Q", ("train/orthogonality", "val/orthogonality"), log=True),
-            Panel("Attention", (KINDS[1],), kind="media"),
-            Panel("Worst errors", (KINDS[0],), kind="media"),
-            Panel("Training images as the network sees them", (KINDS[2],), kind="media"),
+            Panel("Attention", ("val/attention",), kind="media"),
+            Panel("Worst errors", ("val/worst_errors",), kind="media"),
+            Panel("Training images as the network sees them", ("train/inputs",), kind="media"),
         ),
     ),
     Section(
@@ -96,6 +95,8 @@ SECTIONS = (
                 ("train/teacher_entropy", "train/teacher_kl_uniform"),
             ),
             Panel("Spread of the student's features", ("train/feature_std",)),
+            Panel("Views of training images", ("train/views",), kind="media"),
+            Panel("What the class token attends to", ("val/cls_attention",), kind="media"),
         ),
     ),
     Section(

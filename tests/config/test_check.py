@@ -1,7 +1,8 @@
 import pytest
 
 from cxrvl.config.check import check, check_part
-from cxrvl.config.compose import compose_config, config_dir, resolved
+from cxrvl.config.compose import compose_config, config_dir, hydra_session, resolved
+from cxrvl.config.compose_many import compose_fast
 from cxrvl.errors import ConfigError
 
 EXPERIMENTS = sorted(
@@ -18,11 +19,26 @@ OPTIONS = sorted(
 )
 
 
+@pytest.fixture(scope="module")
+def session():
+    """Hydra made ready once for all rows."""
+    with hydra_session():
+        yield
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_experiment_is_sound(experiment):
-    config = resolved(compose_config([f"experiment={experiment}"]))
+def test_every_experiment_is_sound_and_starts_from_one_that_is(session, experiment):
+    config = resolved(compose_fast([f"experiment={experiment}"]))
     assert config["name"] == experiment
     assert check(config) > 5
+    chain = (config["init_from"] or {}).get("run")
+    if chain is not None:
+        start = resolved(compose_fast(chain))
+        assert start["name"] in EXPERIMENTS
+        assert start["seed"] == config["seed"]
+        for key in ("source", "labels", "store", "label_fraction", "unlabelled_folds"):
+            assert start["data"].get(key) == config["data"].get(key), f"the chain changes its data: data.{key}"
+        assert check(start) > 5
 
 
 NEEDS_MORE = {

@@ -1,6 +1,7 @@
 """What does a generation learn from, when does the teacher follow, and what is never learnt from?"""
 
 import math
+import re
 from itertools import pairwise
 
 import pytest
@@ -200,6 +201,17 @@ def test_a_loss_that_is_no_number_stops_with_its_batch_saved(folder, tmp_path):
     assert set(kept["batch"]["unlabelled"]) == {"image", "index", "fov", "withheld"}, "no text, no name"
     poisoned = {name for name, value in copied(task).items() if value.is_floating_point() and value.isnan().any()}
     assert poisoned == {"model.class_head.mlp.0.bias"}, "the optimiser took no step"
+
+
+def test_a_collapse_is_warned_of_once(folder, caplog):
+    config = config_of(folder, "task=dino_only", "task.dino.teacher_temperature=1000.0")
+    fit(config, folder)
+    (said,) = [record.getMessage() for record in caplog.records if "collapsing" in record.getMessage()]
+    assert re.match(r"step \d+: self-distillation is collapsing: the teacher's output is uniform", said)
+    assert "task.dino.teacher_temperature" in said
+    caplog.clear()
+    fit(config_of(folder, "task=dino_only"), folder)
+    assert not [record for record in caplog.records if "collapsing" in record.getMessage()]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A generation that is continued anywhere ends as one that was never stopped, and two processes train as one."""
 
 import shutil
+import socket
 
 import numpy as np
 import pytest
@@ -45,6 +46,29 @@ def test_a_generation_continued_inside_an_epoch_ends_bit_identical(tmp_path, ord
 DDP = (*VIT, "task=self_training", *TINY, "trainer.precision=64-true", "tracking.pictures_every=null")
 
 
+def together(cli, count, *command):
+    """Run a command in so many processes, started from outside as torchrun does: without a new interpreter for each."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = []
+    for rank in range(count):
+        placed = cli_of(cli)
+        placed.environment |= {
+            "TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GROUP_RANK": "0",
+            "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count),
+        }  # fmt: skip
+        ranks.append(placed.start(*command))
+    for process in ranks:
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, f"{out}\n{err}"
+
+
+def cli_of(cli):
+    """The same command line with an environment of its own."""
+    return type(cli)(cli.folder)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("order", ["interleaved", "released", "fixmatch"])
 def test_two_processes_train_as_one(tmp_path, cli, order):
@@ -52,7 +76,7 @@ def test_two_processes_train_as_one(tmp_path, cli, order):
     words = ORDERS[order]
     command = ("train", *(word for word in DDP if not (word[:5] == "task=" and order == "fixmatch")), *words)
     cli(*command, "paths.runs=one")
-    cli(*command, "paths.runs=two", "trainer=ddp", "trainer.devices=2")
+    together(cli, 2, *command, "paths.runs=two", "trainer=ddp", "trainer.devices=2")
     (one,), (two,) = ((tmp_path / name).glob("[0-9a-f]*") for name in ("one", "two"))
     assert one.name == two.name, "the run id does not depend on devices"
     mine, theirs = (

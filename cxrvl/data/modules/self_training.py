@@ -14,6 +14,7 @@ from cxrvl.data.modules.interleaving import InterleavedOrder, TwoStreams
 from cxrvl.data.modules.loading import BatchRows, TrainOrder
 from cxrvl.data.random import Draw
 from cxrvl.data.resplit import UNLABELLED_FOLD
+from cxrvl.data.same_pixels import same_pixels
 from cxrvl.data.studies import StudyTable
 from cxrvl.data.transforms import to_float
 from cxrvl.data.transforms.corruptions import RandomCorruption
@@ -110,19 +111,21 @@ class SelfTrainingDataModule(ImageDataModule):
         self.unlabelled_corruption = unlabelled_corruption
         self.labelled_batch_size, self.ratio, self.generation = labelled_batch_size, ratio, generation
         self.correction_every, self.reshuffle_corrections = correction_every, reshuffle_corrections
-        self.labels_of_folds = labels_of_folds
+        self.labels_of_folds = self.selection["labels_of_folds"] = labels_of_folds
 
     def setup(self, stage: str) -> None:
         """Refuse to train on labels that the labelled images do not teach, and on folds that are not there.
 
         Raises:
-            DataError: a label without a positive or without a negative labelled image, or no unlabelled image.
+            DataError: a label without a positive or without a negative labelled image, no unlabelled image, or one that
+                is a test image under another name.
             ConfigError: a generation that the folds do not have.
         """
         if stage == "fit":
             self.table.check_trainable()
             self.unlabelled()
             self.labelled()
+            self._refuse_test_images()
             if self.correction_every is not None and self.trainer is not None:
                 # Epochs differ in length, and Lightning asks for it only when it makes a loader.
                 self.trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
@@ -132,6 +135,21 @@ class SelfTrainingDataModule(ImageDataModule):
         if self.fitting:
             self._whole_table().check_trainable()
         super().prepare_data()
+
+    def _refuse_test_images(self) -> None:
+        """Refuse unlabelled images that have a test image's pixels; that no patient is in two parts is checked before."""
+        split = self.table.frame["split"]
+        pool, test = (np.flatnonzero(split == part) for part in (UNLABELLED, "test"))
+        stored = self.store.rows(self.table)
+        pairs = same_pixels(self.store, stored[pool], stored[test])
+        if pairs:
+            key = self.table.frame["image"]
+            one, other = key.iloc[pool[pairs[0][0]]], key.iloc[test[pairs[0][1]]]
+            raise DataError(
+                f"{len(pairs)} unlabelled image(s) of {self.table.split_name!r} have the very pixels of a test image, first "
+                f"{one} those of {other}: the test would be on images that were learnt from. `cxrvl data duplicates` lists "
+                "them; put both into one part (data.split_file), or leave one out"
+            )
 
     def labelled(self) -> np.ndarray:
         """Return the study-table rows whose labels are learnt from, (n,) int64."""

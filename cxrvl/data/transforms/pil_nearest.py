@@ -42,7 +42,7 @@ def nearest(images: Tensor, matrix: Tensor, size: tuple[int, int]) -> Tensor:
         x, y = x[: part.stop - i], y[: part.stop - i]
         torch.add(across[part, 0, None, :], down[part, 0, :, None], out=x).bitwise_right_shift_(16).clamp_(-1, wide)
         torch.add(across[part, 1, None, :], down[part, 1, :, None], out=y).bitwise_right_shift_(16).clamp_(-1, high)
-        place = y.mul_(wide + 2).add_(x).add_(start[part])
+        place = x.add_(y, alpha=wide + 2).add_(start[part])
         torch.index_select(framed.view(-1), 0, place.view(-1), out=out[part].view(-1))
     return out
 

@@ -1,5 +1,6 @@
 """Labelled and unlabelled images in one step: who is in which stream, how often, and after a kill."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -235,6 +236,51 @@ def test_the_comparator_of_a_generation_learns_from_the_same_images(module, acti
         assert data.clock() == ("labelled", len(seen))
     with pytest.raises(ConfigError, match=r"labels_of_folds=1 reveals labels.*set data.generation=0, it is 1"):
         module(generation=1, labels_of_folds=1)
+
+
+def test_revealed_labels_are_as_noisy_as_the_others_which_stay_as_they_were(module):
+    clean, noisy = (module(generation=0, label_noise=noise) for noise in (None, 0.4))
+    before, initial, ones = clean.table.targets(), noisy.table.targets(), []
+    for count in (1, 3):
+        revealed = module(generation=0, labels_of_folds=count, label_noise=0.4)
+        after, train = revealed.table.targets(), revealed.rows("train")
+        np.testing.assert_array_equal(after[train], initial[train])
+        more = np.setdiff1d(revealed.labelled(), train)
+        assert (after[more] != before[more]).mean() == pytest.approx(0.4, abs=0.15)
+        rest = np.setdiff1d(np.arange(len(before)), revealed.labelled())
+        np.testing.assert_array_equal(after[rest], before[rest])
+        fold = revealed.table.frame["unlabelled_fold"].to_numpy() == 0
+        ones.append(after[fold])
+    np.testing.assert_array_equal(*ones)
+    said = re.search(r"of (\d+) positive and \d+ of (\d+) negative", revealed.table.notes[-1])
+    every = len(PhantomSource(images=2, seed=5, size=40).table().labels)
+    assert sum(map(int, said.groups())) == len(revealed.labelled()) * every
+
+
+class Twins(PhantomSource):
+    """A source in which one image shows what another shows."""
+
+    twins: tuple[str, str] = ("", "")
+
+    def read(self, key):
+        return super().read(self.twins[1] if key == self.twins[0] else key)
+
+    def read_many(self, keys):
+        return super().read_many([self.twins[1] if key == self.twins[0] else key for key in keys])
+
+
+def test_an_unlabelled_image_that_is_a_test_image_by_another_name_is_refused(module, acting, tmp_path):
+    """Patients apart are checked with the split; here only the pixels tell."""
+    source = Twins(images=240, seed=5, size=40)
+    data = module(source=source, store_root=str(tmp_path))
+    data.trainer = acting()
+    frame = data.table.frame
+    unlabelled, test = (frame["image"][frame["split"] == part].iloc[1] for part in ("unlabelled", "test"))
+    source.twins = (unlabelled, test)
+    with pytest.raises(DataError, match=f"1 unlabelled image.*first {unlabelled} those of {test}.*data duplicates"):
+        data.setup("fit")
+    pixels = data.store.take(data.store.rows(data.table))
+    assert sum(np.array_equal(pixels[frame["image"] == unlabelled][0], other) for other in pixels) == 2
 
 
 def test_a_split_file_says_who_is_labelled(module, acting, tmp_path):
