@@ -148,7 +148,7 @@ def sweep_of(call, monkeypatch, *arguments):
 
 
 def test_a_table_is_a_sweep_over_its_rows_and_seeds(call, monkeypatch):
-    out, given = sweep_of(call, monkeypatch, "table=phantom", "trainer.max_epochs=1")
+    out, given = sweep_of(call, monkeypatch, "table=phantom/acm", "trainer.max_epochs=1")
     assert "12 job(s), all checked" in out
     rows = ("none", "se", "nl", "acm")
     assert f"experiment={','.join(f'phantom/{row}' for row in rows)}" in given

@@ -175,7 +175,7 @@ def test_the_weights_of_a_run(tmp_path, use, file):
     with pytest.raises(WeightsError, match="the checkpoints of run abc are gone"):
         weights_of(run, use)
     run.checkpoints.mkdir()
-    torch.save({"state_dict": {}, "best_epoch": None}, run.checkpoints / "final.ckpt")
+    torch.save({"state_dict": {"weight": torch.zeros(1)}, "best_epoch": None}, run.checkpoints / "final.ckpt")
     assert weights_of(run, use).name == "final.ckpt", "a run that never validated has no best weights"
     (run.checkpoints / "best.ckpt").touch()
     assert weights_of(run, use).name == file
