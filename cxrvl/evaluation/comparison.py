@@ -114,9 +114,7 @@ def row_mean(row: RowScores, labels: Sequence[str] | None = None, *, confidence:
         return RowMean(nothing, np.nan, (np.nan,) * len(row.seeds), (), undefined)
     estimates, replicates = _label_mean(row, defined)
     lowest = -1.0 if row.metric in SIGNED else 0.0
-    interval, sd = row_interval(
-        estimates, replicates, seed=row.bootstrap_seed, confidence=confidence, lowest=lowest
-    )
+    interval, sd = row_interval(estimates, replicates, seed=row.bootstrap_seed, confidence=confidence, lowest=lowest)
     return RowMean(interval, sd, tuple(estimates.tolist()), defined, undefined)
 
 

@@ -114,8 +114,8 @@ def text_statistics(frame: pd.DataFrame, metric: str, labels: Sequence[str]) -> 
         if metric in _RANKS:
             found[label] = WeightedMean(rank_values(rows, *_RANKS[metric]), numbers[chosen], count)
         elif metric == "similarity_spearman":
-            pair = (rows[name].to_numpy(dtype=np.float64) for name in ("cosine", "agreement"))
-            found[label] = PairSpearman(*pair, numbers[chosen], others[chosen])
+            cosine, agreement = (rows[name].to_numpy(dtype=np.float64) for name in ("cosine", "agreement"))
+            found[label] = PairSpearman(cosine, agreement, numbers[chosen], others[chosen])
         else:
             found[label] = WeightedMean(choice_values(rows, metric.removeprefix("choice_")), numbers[chosen], count)
     return found, count

@@ -93,9 +93,20 @@ class ReportPooling(Module):
             save_file(self.state_dict(), folder / "model.safetensors")
 
     @classmethod
-    def load(cls, model_name_or_path: str, subfolder: str = "", **options: Any) -> "ReportPooling":
+    def load(
+        cls,
+        model_name_or_path: str,
+        subfolder: str = "",
+        token: bool | str | None = None,
+        cache_folder: str | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        **options: Any,
+    ) -> "ReportPooling":
         """Read what `save` wrote."""
-        hub = {key: options[key] for key in ("token", "cache_folder", "revision", "local_files_only") if key in options}
+        hub: dict[str, Any] = {
+            "token": token, "cache_folder": cache_folder, "revision": revision, "local_files_only": local_files_only,
+        }  # fmt: skip
         config = cls.load_file_path(model_name_or_path, "config.json", subfolder=subfolder, **hub)
         assert config is not None, f"{model_name_or_path} has no {subfolder}/config.json"
         made = cls(**json.loads(Path(config).read_text()))

@@ -13,6 +13,7 @@ import torch
 
 from cxrvl.errors import RunError, WeightsError
 from cxrvl.models.text.encoder import TextEncoder
+from cxrvl.models.text.hugging_face import quiet
 from cxrvl.models.text.pooling import Cls, Last, LatentAttention, Mean, Pooling, WeightedMean
 
 POOLINGS: Mapping[type[Pooling], str] = {
@@ -43,7 +44,8 @@ def write_sentence_transformers(encoder: TextEncoder, folder: Path, prompts: Map
     from cxrvl.interop.report_pooling import ReportPooling
 
     network = _merged(encoder)
-    network.save_pretrained(folder)
+    with quiet():
+        network.save_pretrained(folder)
     tokenizer = copy.deepcopy(encoder.tokenize.backend)
     tokenizer.padding_side = encoder.tokenize.side
     if tokenizer.pad_token_id is None:
@@ -67,7 +69,9 @@ def write_sentence_transformers(encoder: TextEncoder, folder: Path, prompts: Map
         {"idx": 1, "name": "1", "path": "1_ReportPooling", "type": "report_pooling.ReportPooling"},
     ]
     _write(folder / "modules.json", modules)
-    _write(folder / "sentence_bert_config.json", {"max_seq_length": encoder.tokenize.max_length, "do_lower_case": False})
+    _write(
+        folder / "sentence_bert_config.json", {"max_seq_length": encoder.tokenize.max_length, "do_lower_case": False}
+    )
     named = {name: f"{prompt} " for name, prompt in prompts.items()}
     about = {"prompts": named, "default_prompt_name": None, "similarity_fn_name": "cosine"}
     _write(folder / "config_sentence_transformers.json", about)

@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def reading_of(config: Mapping[str, Any], dataset: str | None) -> Reading:
     text = config["data"].get("text") or {}
     if len(text) > 1 and dataset not in text:
         raise RunError(f"the run reads reports in {len(text)} ways; choose one with --dataset: {', '.join(text)}")
-    name = dataset if dataset in text else next(iter(text), "default")
+    name = dataset if dataset is not None and dataset in text else next(iter(text), "default")
     options = by_name(text, [name], "data.text", READING_KEYS) if text else {name: {}}
     return Reading(**options[name])
 
@@ -139,7 +140,7 @@ def encode_csv(
         path = parts / f"{number:06d}.parquet"
         if not path.is_file():
             table = _embedded(encoder, frame, id_column, number * chunk, skip_empty, source)
-            write_atomic(path, lambda file, table=table: pq.write_table(table, file, compression="zstd"))
+            write_atomic(path, partial(_write_part, table))
             log.info("%s reports embedded", number * chunk + len(frame))
         rows += pq.read_metadata(path).num_rows
         empty += len(frame) - pq.read_metadata(path).num_rows
@@ -206,6 +207,10 @@ def _join(parts: Path, out: Path, about: dict[str, Any]) -> None:
                 writer.write_table(pq.read_table(path).replace_schema_metadata(schema.metadata))
 
     write_atomic(out, write)
+
+
+def _write_part(table: pa.Table, file: Any) -> None:
+    pq.write_table(table, file, compression="zstd")
 
 
 def _digest(path: Path) -> str:

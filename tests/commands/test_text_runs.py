@@ -107,7 +107,9 @@ def test_an_export_gives_the_same_embeddings(chained, reports, tmp_path):
     cli("encode", str(path), "--run", run.run_id, "--out", str(tmp_path / "own.parquet"))
     own = np.stack(pq.read_table(tmp_path / "own.parquet")["embedding"].to_numpy(zero_copy_only=False))
     model = sentence_transformers.SentenceTransformer(str(tmp_path / "folder"), trust_remote_code=True, device="cpu")
-    texts = [findings or impression for findings, impression in zip(frame["findings"], frame["impression"], strict=True)]
+    texts = [
+        findings or impression for findings, impression in zip(frame["findings"], frame["impression"], strict=True)
+    ]
     np.testing.assert_allclose(model.encode(texts), own, atol=1e-5)
     # With the instruction of a task, which is attended to and not pooled.
     instruction = "Retrieve the impression that summarises these findings."
@@ -136,7 +138,9 @@ def test_what_encode_refuses(chained, reports, tmp_path):
     frame = pd.read_csv(path, keep_default_na=False)
     frame.loc[7, ["findings", "impression"]] = ""
     frame.to_csv(tmp_path / "empty.csv", index=False)
-    assert "line 9: nothing that the run's section policy 'findings_else_impression' asks for" in refused(tmp_path / "empty.csv")
+    assert "line 9: nothing that the run's section policy 'findings_else_impression' asks for" in refused(
+        tmp_path / "empty.csv"
+    )
     assert "holds the parts of another call" in refused(path)
     shutil.rmtree(tmp_path / "out.parquet.parts")
     assert "there is no column 'name'" in refused(path, "--id", "name")
@@ -166,7 +170,12 @@ def test_a_model_is_evaluated_as_it_starts(cli):
         "evaluation=texts_short", "evaluation.errors.bootstrap=5", "evaluation.styles.bootstrap=5",
     )  # fmt: skip
     run = cli.only_run()
-    assert {path.name.split("-")[0] for path in (run / "predictions").iterdir()} == {"retrieval", "styles", "errors", "probe"}
+    assert {path.name.split("-")[0] for path in (run / "predictions").iterdir()} == {
+        "retrieval",
+        "styles",
+        "errors",
+        "probe",
+    }
     assert "nothing to compute" in cli(
         "train", "data=phantom_triplets", "task=contrastive_text", "model=text_bert_tiny", *SMALL, "trainer.max_steps=0",
         "evaluation=texts_short", "evaluation.errors.bootstrap=5", "evaluation.styles.bootstrap=5",

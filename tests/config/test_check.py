@@ -44,7 +44,7 @@ def test_every_experiment_is_sound_and_starts_from_one_that_is(session, experime
 NEEDS_MORE = {
     "data=manifest": "data.root", "data=folder": "data.root", "model=timm": "model.backbone.name",
     "model=text_folder": "model.base.folder", "model=text_gguf": "model.base.file", "model=text_hub": "model.base.name",
-    "model=text_llm2vec4cxr": "model.folder",
+    "model=text_llm2vec4cxr": "model.folder", "data=reports_file": "data.root", "data=reports_file_triplets": "data.root",
 }  # fmt: skip
 
 

@@ -87,7 +87,9 @@ def test_label_sets_tell_findings_apart_and_normal_reports_alike():
 
 
 def test_error_negatives_say_something_else(texts):
-    task = ErrorNegatives(styles={"shuffle": 1.0}, of="findings", kinds=["false_negation", "false_prediction"], negatives=2)
+    task = ErrorNegatives(
+        styles={"shuffle": 1.0}, of="findings", kinds=["false_negation", "false_prediction"], negatives=2
+    )
     labeler = Labeler("findings")
     items = task.items(texts, ROWS)
     assert len(items) == len(REPORTS)
@@ -143,7 +145,7 @@ def test_external_lines_that_are_no_triplet(texts, tmp_path, line, message):
 
 
 def test_an_external_file_that_is_not_there(texts):
-    with pytest.raises(DataError, match="there is no file"):
+    with pytest.raises(DataError, match=r"there is no file"):
         ExternalTriplets(file="nowhere.jsonl").items(texts, ROWS)
 
 

@@ -101,10 +101,10 @@ def test_the_mask_token():
     backend = encoder().tokenize.backend
     assert mask_id(backend, None) == backend.mask_token_id
     assert mask_id(backend, "_") == backend.get_vocab()["_"]
-    with pytest.raises(ConfigError, match="'<blank>' is no token"):
+    with pytest.raises(ConfigError, match=r"'<blank>' is no token"):
         mask_id(backend, "<blank>")
     backend.mask_token = None
-    with pytest.raises(ConfigError, match="no mask token of its own"):
+    with pytest.raises(ConfigError, match=r"no mask token of its own"):
         mask_id(backend, None)
 
 

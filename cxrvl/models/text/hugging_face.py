@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from cxrvl.errors import ConfigError, WeightsError
@@ -70,13 +71,12 @@ def from_pretrained(
         source["gguf_file"] = options["gguf_file"] = gguf_file
         options |= {"quantization_config": GgufConfig(dequantize=True), "dtype": torch.float32}
     try:
-        with _quiet():
-            config = _config(name, source)
-            tokenizer = _tokenizer(name, config, source)
+        with quiet():
+            config, tokenizer = _described(name, source)
             decoder = _is_decoder(config)
             kind: Any = AutoModelForCausalLM if decoder else AutoModelForMaskedLM
             model, report = kind.from_pretrained(name, config=config, output_loading_info=True, **options)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise WeightsError(f"model.base: {name} cannot be read: {' '.join(str(error).split())[:400]}") from error
     network, head = _parts(model)
     body = f"{model.base_model_prefix}."
@@ -111,7 +111,7 @@ def from_config(architecture: str, sizes: Mapping[str, Any], tokenizer: Any, att
         config = AutoConfig.for_model(architecture, **{**special, **sizes})
         decoder = _is_decoder(config)
         kind = AutoModelForCausalLM if decoder else AutoModelForMaskedLM
-        with _quiet():
+        with quiet():
             model = kind.from_config(config, attn_implementation=attention)
     except (ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(
@@ -133,7 +133,7 @@ def from_state(folder: str, state: Mapping[str, torch.Tensor], attention: str) -
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
     try:
-        with _quiet():
+        with quiet():
             config = AutoConfig.from_pretrained(folder)
             tokenizer = AutoTokenizer.from_pretrained(folder)
             network = AutoModel.from_config(config, attn_implementation=attention)
@@ -159,23 +159,18 @@ def read_tokenizer(path: Path) -> Any:
     )
 
 
-def _config(name: str, source: Mapping[str, Any]) -> Any:
-    """The config of a model; one that names a class of the hub's own is read as what its weights are, without that code."""
-    from transformers import AutoConfig, PretrainedConfig
+def _described(name: str, source: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Config and tokenizer of a model; one that names classes of its own is read as what its weights are, without them."""
+    from transformers import AutoConfig, AutoTokenizer, BertTokenizer, PretrainedConfig
 
-    content, _ = PretrainedConfig.get_config_dict(name, **source)
-    alias = ALIASES.get(content.get("model_type", ""))
-    if alias is None:
-        return AutoConfig.from_pretrained(name, **source)
-    kept = {key: value for key, value in content.items() if key not in ("model_type", "auto_map", "architectures")}
-    return AutoConfig.for_model(alias, **kept)
-
-
-def _tokenizer(name: str, config: Any, source: Mapping[str, Any]) -> Any:
-    from transformers import AutoTokenizer, BertTokenizerFast
-
-    kind = BertTokenizerFast if config.model_type in ALIASES.values() else AutoTokenizer
-    return kind.from_pretrained(name, **source)
+    if "gguf_file" not in source:
+        content, _ = PretrainedConfig.get_config_dict(name, **source)
+        alias = ALIASES.get(content.get("model_type", ""))
+        if alias is not None:
+            own = ("model_type", "auto_map", "architectures")
+            config = AutoConfig.for_model(alias, **{key: value for key, value in content.items() if key not in own})
+            return config, BertTokenizer.from_pretrained(name, **source)
+    return AutoConfig.from_pretrained(name, **source), AutoTokenizer.from_pretrained(name, **source)
 
 
 def _is_decoder(config: Any) -> bool:
@@ -223,7 +218,7 @@ def _fingerprint(network: nn.Module) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without transformers' progress bars and its advice to train what it drew at random, which is an error here."""
     from transformers.utils import logging
 

@@ -76,7 +76,9 @@ class Encoder:
 
 def evaluated(evaluator, encoder=None, count=60):
     """The evaluator's predictions of a whole split, in batches."""
-    data = ReportDataModule(Written(count), 8, {"default": {"policy": "findings_else_impression"}}, evaluation_batch_size=7)
+    data = ReportDataModule(
+        Written(count), 8, {"default": {"policy": "findings_else_impression"}}, evaluation_batch_size=7
+    )
     data.predict_splits = tuple(evaluator.splits)
     data.predict_rows = evaluator.scored(data.table)
     network = Network(encoder or Encoder(), torch.nn.Identity(), None)
@@ -103,7 +105,9 @@ def test_ranks_are_those_of_torchmetrics():
     for k in (1, 5, 10):
         expected = RetrievalHitRate(top_k=k)(*asked, indexes=index.flatten()).item()
         assert rank_values(frame, f"recall_at_{k}", "unique").mean() == pytest.approx(expected)
-    assert rank_values(frame, "mrr", "unique").mean() == pytest.approx(RetrievalMRR()(*asked, indexes=index.flatten()).item())
+    assert rank_values(frame, "mrr", "unique").mean() == pytest.approx(
+        RetrievalMRR()(*asked, indexes=index.flatten()).item()
+    )
     # With copies in the pool: any copy counts, against all documents.
     copies = torch.from_numpy(own)
     whole, same = near[:, copies], copies[None] == copies[:, None]
@@ -143,7 +147,9 @@ def test_retrieval_end_to_end():
 
 def test_an_encoder_that_knows_the_answer_finds_everything():
     def oracle(texts):
-        return torch.eye(5)[[next(i for i in range(5) if text.startswith((FINDINGS[i], IMPRESSIONS[i]))) for text in texts]]
+        return torch.eye(5)[
+            [next(i for i in range(5) if text.startswith((FINDINGS[i], IMPRESSIONS[i]))) for text in texts]
+        ]
 
     metrics = (one := TextRetrievalEvaluator(RETRIEVAL, bootstrap=5)).metrics(evaluated(one, Encoder(oracle)))
     assert metrics["mean"]["recall_at_1"] == metrics["mean"]["mrr"] == 1.0
@@ -248,7 +254,7 @@ def test_similarity_end_to_end():
 
 
 def test_published_scores_need_their_package():
-    with pytest.raises(ConfigError, match="radgraph needs the package radeval"):
+    with pytest.raises(ConfigError, match=r"radgraph needs the package radeval"):
         ClinicalSimilarityEvaluator(references=["radgraph"])
 
 
@@ -294,19 +300,19 @@ def test_only_some_reports_are_read_where_asked():
 
 
 def test_an_encoder_without_a_direction_is_refused():
-    with pytest.raises(RunError, match="zero or no number"):
+    with pytest.raises(RunError, match=r"zero or no number"):
         evaluated(TextRetrievalEvaluator(RETRIEVAL), Encoder(lambda texts: torch.zeros(len(texts), 4)))
 
 
 def test_images_offer_no_texts():
     network = Network(Encoder(), torch.nn.Identity(), None)
-    with pytest.raises(RunError, match="needs data of reports alone"):
+    with pytest.raises(RunError, match=r"needs data of reports alone"):
         TextRetrievalEvaluator(RETRIEVAL).probe({"index": torch.tensor([0])}, None, network, Written().reports())
 
 
 def test_nothing_to_score():
     tasks = {"notes": {"query": {"of": "notes"}, "document": {"of": "findings"}}}
-    with pytest.raises(DataError, match="no report of 'made' offers what the evaluation asks for"):
+    with pytest.raises(DataError, match=r"no report of 'made' offers what the evaluation asks for"):
         evaluated(TextRetrievalEvaluator(tasks))
 
 
@@ -315,10 +321,16 @@ def test_nothing_to_score():
     [
         (lambda: TextRetrievalEvaluator({}), "and a task"),
         (lambda: TextRetrievalEvaluator({"a": {"query": {}}}), "expected query and document"),
-        (lambda: TextRetrievalEvaluator({"a": {"query": {"off": 1}, "document": {}}}), "unknown key 'off'; did you mean 'of'"),
+        (
+            lambda: TextRetrievalEvaluator({"a": {"query": {"off": 1}, "document": {}}}),
+            "unknown key 'off'; did you mean 'of'",
+        ),
         (lambda: TextRetrievalEvaluator(RETRIEVAL, score_split="val"), "which is not among its splits"),
         (lambda: TextRetrievalEvaluator(RETRIEVAL, reports=1), "at least 2 reports"),
-        (lambda: ErrorDiscriminationEvaluator(of="findings", query={"of": "findings"}), "is the section 'findings' itself"),
+        (
+            lambda: ErrorDiscriminationEvaluator(of="findings", query={"of": "findings"}),
+            "is the section 'findings' itself",
+        ),
         (lambda: ErrorDiscriminationEvaluator({"a": ["severty"]}), "unknown report error 'severty'"),
         (lambda: ClinicalSimilarityEvaluator(references=["lables"]), "there is no 'lables'; did you mean 'labels'"),
         (lambda: LabelProbeEvaluator(threshold_split="test"), "three different splits"),
