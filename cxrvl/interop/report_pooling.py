@@ -101,6 +101,7 @@ class ReportPooling(Module):
         cache_folder: str | None = None,
         revision: str | None = None,
         local_files_only: bool = False,
+        init_defaults: dict[str, Any] | None = None,
         **options: Any,
     ) -> "ReportPooling":
         """Read what `save` wrote."""
@@ -109,7 +110,7 @@ class ReportPooling(Module):
         }  # fmt: skip
         config = cls.load_file_path(model_name_or_path, "config.json", subfolder=subfolder, **hub)
         assert config is not None, f"{model_name_or_path} has no {subfolder}/config.json"
-        made = cls(**json.loads(Path(config).read_text()))
+        made = cls(**{**(init_defaults or {}), **json.loads(Path(config).read_text())})
         if made.options["pooling"] == "latent_attention":
             weights = cls.load_file_path(model_name_or_path, "model.safetensors", subfolder=subfolder, **hub)
             assert weights is not None, f"{model_name_or_path} has no {subfolder}/model.safetensors"

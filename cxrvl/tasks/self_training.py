@@ -295,7 +295,8 @@ class SelfTraining(Task):
         return 1.0 if self.ramp is None else self.ramp * (self.current_epoch + 1) / (self.trainer.max_epochs or 1)
 
     def _logs_are_due(self) -> bool:
-        return (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0
+        trainer: Any = self.trainer  # Lightning sets the period by name
+        return bool((trainer.global_step + 1) % trainer.log_every_n_steps == 0)
 
     # What Lightning calls around a step.
 
@@ -338,7 +339,8 @@ class SelfTraining(Task):
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Keep the prototypes from learning in the first epochs."""
         if self.current_epoch < self.freeze_prototypes and self.model.feature_head is not None:
-            for parameter in self.model.feature_head.last_layer.parameters():
+            last_layer: Any = self.model.feature_head.last_layer
+            for parameter in last_layer.parameters():
                 parameter.grad = None
 
     def configure_gradient_clipping(
@@ -414,7 +416,8 @@ class SelfTraining(Task):
         tokens = set() if self.decay_tokens else {"cls_token", "pos_embed", "reg_token"}
         if self.decay_norm_and_bias or not tokens:
             return super().parameter_groups()
-        decayed, kept = [], []
+        decayed: list[torch.nn.Parameter] = []
+        kept: list[torch.nn.Parameter] = []
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:
                 (kept if parameter.ndim < 2 or name.rpartition(".")[2] in tokens else decayed).append(parameter)

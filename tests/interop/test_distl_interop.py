@@ -167,7 +167,9 @@ def test_the_student_may_start_both(tmp_path):
 
 def test_a_start_that_cannot_be_is_refused_in_words(tmp_path):
     path = checkpoint(tmp_path)
-    with pytest.raises(WeightsError, match=r"cannot be read safely.*; if other code wrote it, say whose: init_from\.layout=distl"):
+    with pytest.raises(
+        WeightsError, match=r"cannot be read safely.*; if other code wrote it, say whose: init_from\.layout=distl"
+    ):
         start_from(Learner(network()), starting(path))
     with pytest.raises(ConfigError, match=r"no layout 'distil'; did you mean 'distl'"):
         read_start(starting(path, layout="distil"))
