@@ -148,17 +148,17 @@ def test_the_real_smollm2_reads_both_ways_and_learns():
     pooling = partial(LatentAttention, latents=16, heads=8)
     model = text_encoder(SimpleBase(base), pooling, 64, lora=Lora(rank=4, dropout=0.0), gradient_checkpointing=True)
     assert model.width == 576
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=2e-4)
     texts = ["Small left effusion.", "Lt pleff.", "Cardiomegaly.", "Enlarged heart."]
     losses = []
-    for _ in range(4):
+    for _ in range(6):
         found = torch.nn.functional.normalize(model.train().encode(texts), dim=-1)
         loss = torch.nn.functional.cross_entropy(20 * found[::2] @ found[1::2].T, torch.arange(2))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < losses[0]
+    assert losses[-1] < losses[0], losses
     assert sum(value.numel() for value in model.state_dict().values()) < 5e6
 
 

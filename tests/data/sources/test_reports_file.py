@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from cxrvl.data.sources.base import report_table
-from cxrvl.data.sources.report_file import ReportFile
+from cxrvl.data.sources.reports_file import ReportFile
 from cxrvl.errors import DataError
 
 COLUMNS = {"study": "accession", "patient": "mrn", "report": "text"}
