@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
+from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from cxrvl.data.random import Draw
@@ -295,7 +296,8 @@ class SelfTraining(Task):
         return 1.0 if self.ramp is None else self.ramp * (self.current_epoch + 1) / (self.trainer.max_epochs or 1)
 
     def _logs_are_due(self) -> bool:
-        return (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it by name
+        return (self.trainer.global_step + 1) % every == 0
 
     # What Lightning calls around a step.
 
@@ -337,8 +339,9 @@ class SelfTraining(Task):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Keep the prototypes from learning in the first epochs."""
-        if self.current_epoch < self.freeze_prototypes and self.model.feature_head is not None:
-            for parameter in self.model.feature_head.last_layer.parameters():
+        head: Any = self.model.feature_head
+        if self.current_epoch < self.freeze_prototypes and head is not None:
+            for parameter in head.last_layer.parameters():
                 parameter.grad = None
 
     def configure_gradient_clipping(
@@ -414,7 +417,8 @@ class SelfTraining(Task):
         tokens = set() if self.decay_tokens else {"cls_token", "pos_embed", "reg_token"}
         if self.decay_norm_and_bias or not tokens:
             return super().parameter_groups()
-        decayed, kept = [], []
+        decayed: list[Parameter] = []
+        kept: list[Parameter] = []
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:
                 (kept if parameter.ndim < 2 or name.rpartition(".")[2] in tokens else decayed).append(parameter)
