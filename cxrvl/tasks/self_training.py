@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
-from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from cxrvl.data.random import Draw
