@@ -8,7 +8,6 @@ from torch import Tensor
 
 from cxrvl.data.random import Draw
 from cxrvl.data.transforms.geometry import needed, probability
-from cxrvl.data.transforms.pil_nearest import chunk
 
 LEVELS = 256
 
@@ -97,9 +96,9 @@ def _composed(
 
 def _counts(images: Tensor, rows: Tensor) -> Tensor:
     """Histograms (n, 256) int64 of some of the bytes, rows (n,)."""
-    parts = rows.split(chunk(len(rows), images.shape[-2:], images.device))
-    counts = [torch.bincount(_places(images.index_select(0, part)), minlength=len(part) * LEVELS) for part in parts]
-    return torch.cat(counts).view(-1, LEVELS)
+    if images.device.type == "cpu":
+        return torch.stack([torch.bincount(images[i].view(-1), minlength=LEVELS) for i in rows.tolist()])
+    return torch.bincount(_places(images.index_select(0, rows)), minlength=len(rows) * LEVELS).view(-1, LEVELS)
 
 
 def _look_up(images: Tensor, curves: Tensor, changed: Tensor) -> Tensor:
