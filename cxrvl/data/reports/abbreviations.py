@@ -62,23 +62,26 @@ def expansions(text: str) -> list[Edit]:
     return found
 
 
-def contractions(text: str, kinds: tuple[str, ...] | None = None) -> list[list[Edit]]:
-    """Return where `text` has phrases with an abbreviation: for each place, all ways to write it.
+def contractions(text: str) -> list[tuple[int, int, tuple[str, ...]]]:
+    """Return where `text` has phrases with an abbreviation: start, end, and all ways to write it, see `contraction`.
 
     Only abbreviations with one meaning are written, so that `expansions` gives the phrase back.
     """
+    phrases, ways = _contractions()
     places = []
-    for start, end, phrase in _long_phrases().find(text):
-        rows = [row for row in _by_long()[phrase] if kinds is None or row.kind in kinds]
-        last = text[end : end + 1] in (".", "")  # a stop of its own would be read as the sentence's
-        shorts = [
-            row.short + ("." if row.kind == TRUNCATION else "") for row in rows if row.kind != TRUNCATION or not last
-        ]
+    for start, end, phrase in phrases.find(text):
+        inside, last = ways[phrase]
+        shorts = last if text[end : end + 1] in (".", "") else inside
         if shorts:
-            if _sentence_begins(text, start, -1):
-                shorts = [short[0].upper() + short[1:] if short[0].islower() else short for short in shorts]
-            places.append([Edit(start, end, short, "abbreviate") for short in shorts])
+            places.append((start, end, shorts))
     return places
+
+
+def contraction(text: str, start: int, end: int, short: str) -> Edit:
+    """Return the edit that abbreviates [start, end), with a capital where a sentence begins."""
+    if short[0].islower() and _sentence_begins(text, start, -1):
+        short = short[0].upper() + short[1:]
+    return Edit(start, end, short, "abbreviate")
 
 
 def _meaning(rows: tuple[Abbreviation, ...], text: str, start: int, end: int) -> str | None:
@@ -145,15 +148,6 @@ def _by_short() -> Mapping[str, tuple[Abbreviation, ...]]:
     return {short: tuple(rows) for short, rows in groups.items()}
 
 
-@cache
-def _by_long() -> Mapping[str, tuple[Abbreviation, ...]]:
-    groups: dict[str, list[Abbreviation]] = {}
-    for row in table():
-        if row.kind != AMBIGUOUS:
-            groups.setdefault(row.long.lower(), []).append(row)
-    return {long: tuple(rows) for long, rows in groups.items()}
-
-
 def _shorts(text: str) -> Iterator[re.Match[str]]:
     """Yield what is written like an abbreviation: the long expression is tried only where one may begin."""
     pattern, first_words, place = _short_pattern(), _first_words(), 0
@@ -189,5 +183,17 @@ def _short_pattern() -> re.Pattern[str]:
 
 
 @cache
-def _long_phrases() -> Phrases:
-    return Phrases(_by_long())
+def _contractions() -> tuple[Phrases, Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]]:
+    """The phrases, and how each is written: inside a sentence, and at its end, where a stop would be read as its own."""
+    groups: dict[str, list[Abbreviation]] = {}
+    for row in table():
+        if row.kind != AMBIGUOUS:
+            groups.setdefault(row.long.lower(), []).append(row)
+    ways = {
+        long: (
+            tuple(row.short + "." if row.kind == TRUNCATION else row.short for row in rows),
+            tuple(row.short for row in rows if row.kind != TRUNCATION),
+        )
+        for long, rows in groups.items()
+    }
+    return Phrases(ways), ways

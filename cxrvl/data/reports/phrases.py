@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterable, Iterator
 
-_WORD = re.compile(r"(?<![\w/-])[a-z0-9]+")
-_GOES_ON = re.compile(r"[\w/-]")
+_WORD = re.compile(r"[a-z0-9]+")
+_TOUCHES = re.compile(r"[\w/-]")
 
 
 def lower(text: str) -> str:
@@ -30,14 +30,17 @@ class Phrases:
 
     def find(self, text: str) -> Iterator[tuple[int, int, str]]:
         """Yield start, end and phrase (in lower case), in order, without overlaps."""
-        small, place = lower(text), 0
+        small, place, by_word = lower(text), 0, self._by_word
         for word in _WORD.finditer(small):
-            start = word.start()
-            if start < place:
+            phrases = by_word.get(word[0])
+            if phrases is None:
                 continue
-            for phrase in self._by_word.get(word[0], ()):
+            start = word.start()
+            if start < place or (start and _TOUCHES.match(small, start - 1)):
+                continue
+            for phrase in phrases:
                 end = start + len(phrase)
-                if small.startswith(phrase, start) and not _GOES_ON.match(small, end):
+                if small.startswith(phrase, start) and not _TOUCHES.match(small, end):
                     yield start, end, phrase
                     place = end
                     break

@@ -20,9 +20,10 @@ _NEIGHBOURS = {letter: row[max(0, i - 1) : i] + row[i + 1 : i + 2] for row in _R
 def typing_errors(text: str, rng: np.random.Generator, strength: float) -> Styled:
     """Mistype letters inside long words: swapped, left out, doubled, or a neighbour on the keyboard."""
     edits, words = [], list(_WORD.finditer(text))
-    for match, drawn in zip(words, rng.random(len(words)).tolist(), strict=True):
+    for number in np.flatnonzero(rng.random(len(words)) < strength * TYPING_RATE).tolist():
+        match = words[number]
         word = match[0]
-        if len(word) < SHORTEST or word.isupper() or drawn >= strength * TYPING_RATE:
+        if len(word) < SHORTEST or word.isupper():
             continue
         kind, place = int(rng.integers(4)), 1 + int(rng.integers(len(word) - 2))
         letter = word[place]
