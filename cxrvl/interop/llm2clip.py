@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cxrvl.errors import WeightsError
-from cxrvl.interop.llm2vec import POOLING, split_released
+from cxrvl.interop.llm2vec import split_released
 from cxrvl.models.dual_tower import DualTower
 from cxrvl.models.image_encoder import ImageEncoder
 from cxrvl.models.projection import NormedLinear
