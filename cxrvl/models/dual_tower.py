@@ -129,6 +129,14 @@ class DualTower(nn.Module):
         """Return embeddings (B, D) of images (B, 1, H, W) in [0, 1], of length 1 unless `similarity` is dot."""
         return self.project_image(self.image_features(images))
 
+    def encode_patches(self, images: Tensor) -> Tensor:
+        """Return embeddings (B, h, w, D) of the places of images (B, 1, H, W), each as an image would be compared.
+
+        Raises:
+            ConfigError: the image tower keeps no grid of places.
+        """
+        return self.project_image(self.image_tower.places(images))
+
     def encode_text(self, tokens: Tokens) -> Tensor:
         """Return embeddings (B, D) of tokenised texts, of length 1 unless `similarity` is dot."""
         return self.project_text(self.text_features(tokens))

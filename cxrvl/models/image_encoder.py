@@ -41,6 +41,22 @@ class ImageEncoder(GreyInput):
         features: Tensor = self.backbone(self.normalised(images))
         return features.mean((2, 3)) if features.ndim == _MAP_AXES else features
 
+    def places(self, images: Tensor) -> Tensor:
+        """Return what is averaged, or attended to, for the embedding: features (B, h, w, num_features) of the places.
+
+        Raises:
+            ConfigError: a backbone that keeps no grid of places.
+        """
+        ready = self.normalised(images)
+        if isinstance(self.backbone, Vit):
+            tokens, sides = self.backbone.tokens(ready), self.backbone.patch_size
+            grid = (ready.shape[-2] // sides[0], ready.shape[-1] // sides[1])
+            return tokens[:, tokens.shape[1] - grid[0] * grid[1] :].unflatten(1, grid)
+        if isinstance(self.backbone, PooledBackbone):
+            return self.backbone.places(ready)
+        features: Tensor = self.backbone(ready)
+        return features.permute(0, 2, 3, 1)
+
     def attention(self, images: Tensor) -> Tensor:
         """Return the last block's attention (B, heads, N, N) of images (B, 1, H, W); token 0 is CLS.
 

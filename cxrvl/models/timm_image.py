@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cxrvl.errors import ConfigError, WeightsError
 from cxrvl.models.weights import as_state, fit_stem, load_weights, names_a_file, read_state
 
-_EMBEDDING_AXES = 2
+_EMBEDDING_AXES, _TOKEN_AXES, _MAP_AXES = 2, 3, 4
 _HEADS = ("head.", "fc.", "classifier.", "head_dist.")
 
 
@@ -25,6 +25,14 @@ class PooledBackbone(nn.Module):
     in_channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    def places(self, images: Tensor) -> Tensor:
+        """Return features (B, h, w, num_features) of the places of normalised images, before pooling.
+
+        Raises:
+            ConfigError: the network keeps no grid of places, or none of that width.
+        """
+        raise ConfigError(f"{type(self).__name__} gives no features of places; choose a timm model or a cxrvl backbone")
 
 
 class TimmImage(PooledBackbone):
@@ -88,9 +96,20 @@ class TimmImage(PooledBackbone):
             )
         return features
 
-    def tokens(self, images: Tensor) -> Tensor:
-        """Return what lies before pooling: tokens (B, N, D) of a transformer, with its prefix, or a map (B, D, h, w)."""
+    def places(self, images: Tensor) -> Tensor:
+        """Return features (B, h, w, num_features): a CNN's last map, or a transformer's tokens without its prefix."""
         features: Tensor = self.network.forward_features(images)
+        patches = getattr(self.network, "patch_embed", None)
+        if features.ndim == _TOKEN_AXES and patches is not None:
+            grid = patches.dynamic_feat_size(images.shape[-2:])
+            features = features[:, features.shape[1] - grid[0] * grid[1] :].unflatten(1, grid)
+        elif features.ndim == _MAP_AXES and getattr(self.network, "output_fmt", "NCHW") != "NHWC":
+            features = features.permute(0, 2, 3, 1)
+        if features.ndim != _MAP_AXES or features.shape[-1] != self.num_features:
+            raise ConfigError(
+                f"TimmImage: {self.name} has features of shape {tuple(features.shape)} before pooling; expected (B, h, w, "
+                f"{self.num_features}): this model gives no features of places"
+            )
         return features
 
 

@@ -1,6 +1,7 @@
 """How do radiographs and their reports come to lie near each other? By contrast with those of other studies."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from cxrvl.models.dual_tower import TOWERS, DualTower
 from cxrvl.models.text.chunks import tokens_in
 from cxrvl.tasks.base import Batch, StepOutput, Task
 from cxrvl.tasks.parameter_groups import parameter_groups
+from cxrvl.tasks.stored_features import StoredFeatures, image_keys, open_stores, text_keys
 
 KINDS = ("study", "text", "labels")
 """What two pairs may have in common, so that they are no negatives of each other."""
@@ -31,10 +33,13 @@ _PRESENT, _UNCERTAIN = 1.0, -1.0
 
 
 class DualOutput(NamedTuple):
-    """What a dual tower predicts of a batch of pairs. image, text: embeddings (B, D), as they are compared."""
+    """What a dual tower predicts of images, or of texts.
 
-    image: Tensor
-    text: Tensor
+    embedding: (B, D), as it is compared. features: (B, F), of the tower, before the projection.
+    """
+
+    embedding: Tensor
+    features: Tensor
 
 
 class ImageTextContrast(Task):
@@ -48,6 +53,8 @@ class ImageTextContrast(Task):
         chunk: images, and texts, whose activations are held at once, for large batches (GradCache); 0 = all.
         not_negatives: what makes two pairs no negatives of each other: study (views of one study), text (identical
             reports), labels (the same findings).
+        store_root: where the features of a tower that never learns are kept, so that each is computed once, see
+            `cxrvl.tasks.stored_features`; None = they are computed anew in every step.
         options: of `Task`.
 
     Validation logs, of the whole split, `val/recall_at_1` and `val/recall_at_5`: the share of images that find a report
@@ -68,6 +75,7 @@ class ImageTextContrast(Task):
         groups: Mapping[str, Mapping[str, float]] | None = None,
         chunk: int = 0,
         not_negatives: Sequence[str] = ("study", "text"),
+        store_root: str | None = None,
         monitor: str = "val/recall_at_5",
         monitor_mode: str = "max",
         seed: int = 0,
@@ -79,6 +87,8 @@ class ImageTextContrast(Task):
             if kind not in KINDS:
                 raise ConfigError(f"task.not_negatives names '{kind}'{did_you_mean(kind, KINDS)}; expected {KINDS}")
         self.loss, self.chunk, self.not_negatives = loss, checked_chunk(chunk), tuple(not_negatives)
+        self.store_root = None if store_root is None else Path(store_root)
+        self.stored: dict[str, StoredFeatures] = {}
         self.groups = {part: dict(options) for part, options in (groups or {}).items()}
         self.tower.train()
         if self.chunk:
@@ -122,12 +132,24 @@ class ImageTextContrast(Task):
 
     def image_embeddings(self, images: Tensor) -> Tensor:
         """Return embeddings (B, D) of images (B, 1, H, W), in chunks where the task says so."""
-        return in_chunks(self.tower.encode_image, images.split(self.chunk or len(images)))
+        tower = self.tower
+        if "image_tower" in self.stored:
+            found = self.stored["image_tower"]
+            return tower.project_image(found.of(image_keys(images), lambda rows: tower.image_features(images[rows])))
+        return in_chunks(tower.encode_image, images.split(self.chunk or len(images)))
 
     def text_embeddings(self, batch: Batch) -> Tensor:
         """Return embeddings (B, D) of a batch's texts, in chunks where the task says so."""
-        tokens = self.tower.tokenize(batch["text"], batch["body"].cpu()).to(self.device)
-        return in_chunks(self.tower.encode_text, tokens_in(tokens, self.chunk or len(tokens.input_ids)))
+        tower, texts, bodies = self.tower, batch["text"], batch["body"].cpu()
+        if "text_tower" in self.stored:
+
+            def features(rows: Tensor) -> Tensor:
+                some = tower.tokenize([texts[row] for row in rows.tolist()], bodies[rows])
+                return tower.text_features(some.to(self.device))
+
+            return tower.project_text(self.stored["text_tower"].of(text_keys(texts, bodies), features))
+        tokens = tower.tokenize(texts, bodies).to(self.device)
+        return in_chunks(tower.encode_text, tokens_in(tokens, self.chunk or len(tokens.input_ids)))
 
     def companions(self, batch: Batch) -> Companions:
         """Return what else is known of the pairs of a batch: by what they are no negatives, and the words they have."""
@@ -153,15 +175,30 @@ class ImageTextContrast(Task):
             found[f"recall_at_{count}"] = float(torch.cat(ways).float().mean())
         return found
 
+    # What evaluations ask.
+
     def predict_step(self, batch: Batch, batch_idx: int) -> DualOutput:
-        """Return the embeddings of a batch of pairs."""
-        tokens = self.tower.tokenize(batch["text"], batch["body"].cpu()).to(self.device)
-        return DualOutput(self.tower.encode_image(batch["image"]), self.tower.encode_text(tokens))
+        """Return the embeddings of a batch's images, or of its texts where it has no images."""
+        tower = self.tower
+        if "image" in batch:
+            features = tower.image_features(batch["image"])
+            return DualOutput(tower.project_image(features), features)
+        features = tower.text_features(tower.tokenize(batch["text"], batch["body"].cpu()).to(self.device))
+        return DualOutput(tower.project_text(features), features)
+
+    @property
+    def similarity_scale(self) -> float:
+        """What a similarity is multiplied by to be a logit."""
+        return float(self.tower.scale.detach())
+
+    def encode_patches(self, images: Tensor) -> Tensor:
+        """Return embeddings (B, h, w, D) of the places of images (B, 1, H, W), see `DualTower.encode_patches`."""
+        return self.tower.encode_patches(images)
 
     # What Lightning calls around a step.
 
     def on_fit_start(self) -> None:
-        """Refuse a batch in parts, whose pairs would not be contrasted with one another.
+        """Open the stores, and refuse a batch in parts, whose pairs would not be contrasted with one another.
 
         Raises:
             ConfigError: as said.
@@ -171,6 +208,8 @@ class ImageTextContrast(Task):
                 f"trainer.accumulate_grad_batches={self.trainer.accumulate_grad_batches} would contrast each part of a "
                 "batch by itself; set it to 1, and task.chunk to the number of pairs that fit"
             )
+        data: Any = getattr(self.trainer, "datamodule", None)
+        self.stored = open_stores(self.tower, data, self.store_root, str(self.trainer.precision))
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then keep the scale within its bounds: here, since a resume point is taken before any later hook."""

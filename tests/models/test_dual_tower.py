@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from dual_towers import RESNET, pairs, text, tower
+from small_dual_towers import RESNET, VIT, pairs, text, tower
 from torch import nn
 
 from cxrvl.errors import ConfigError, DataError, WeightsError
@@ -41,6 +41,19 @@ def test_image_towers_of_all_kinds(name):
     torch.testing.assert_close(alone, image[:1], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("name", "side"), [("resnet", 1), ("vit", 2), ("eva02", 4), ("own_vit", 4), ("convnext", 1)])
+def test_places(name, side):
+    model = tower(VIT if name == "own_vit" else BACKBONES[name]).eval()
+    images = pairs()["image"]
+    places = model.encode_patches(images)
+    assert places.shape == (6, side, side, 16)
+    torch.testing.assert_close(places.norm(dim=-1), torch.ones(6, side, side))
+    if name == "resnet":  # one place: the average is it
+        torch.testing.assert_close(places[:, 0, 0], model.encode_image(images))
+    left = model.encode_patches(torch.cat([images[..., :16], torch.zeros_like(images[..., 16:])], dim=-1))
+    assert not torch.allclose(left, places, atol=1e-3)
+
+
 @pytest.mark.parametrize("projection", [nn.Linear, NormedLinear, Mlp, ResidualAdapter])
 def test_projections(projection):
     model = tower(image_projection=projection, text_projection=projection).eval()
@@ -68,6 +81,8 @@ def test_open_clip_towers():
     assert tokens.attention_mask.sum(1).tolist() == [int((row != 0).sum()) for row in words.read(batch["text"])]
     backbone = image(3)
     assert backbone(torch.rand(2, 3, 32, 32)).shape == (2, 512)
+    with pytest.raises(ConfigError, match="gives no features of places"):
+        backbone.places(torch.rand(2, 3, 32, 32))
     with pytest.raises(DataError, match="no token to pool"):
         words.tokenize(["", "a"])
 

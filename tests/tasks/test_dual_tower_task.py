@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from dual_towers import RESNET, VIT, pairs, text, tower
+from small_dual_towers import RESNET, VIT, pairs, text, tower
 
 from cxrvl.errors import ConfigError
 from cxrvl.losses.companions import Softening
@@ -195,3 +195,16 @@ def test_options_that_cannot_be_right(options, message):
 def test_another_model_is_refused():
     with pytest.raises(ConfigError, match="needs a dual tower"):
         ImageTextContrast(torch.nn.Linear(2, 2), InfoNCE(), ADAM)
+
+
+def test_predictions_are_of_images_or_of_texts():
+    one = task().eval()
+    batch = pairs()
+    images = one.predict_step(batch, 0)
+    texts = one.predict_step({key: batch[key] for key in ("text", "body")}, 0)
+    assert images.embedding.shape == texts.embedding.shape == (6, 16)
+    assert images.features.shape == (6, 24)
+    assert texts.features.shape == (6, 32)
+    torch.testing.assert_close(images.embedding, one.tower.encode_image(batch["image"]))
+    torch.testing.assert_close(texts.embedding, one.tower.encode_text(one.tower.tokenize(batch["text"], batch["body"])))
+    assert one.similarity_scale == pytest.approx(1 / 0.07)

@@ -66,6 +66,12 @@ class ImageReportDataModule(ImageDataModule):
         """The texts of `reports`, cleaned at first use."""
         return TextRows(self.reports, self.text, self.empty, self.seed)
 
+    @property
+    def text_versions(self) -> int | None:
+        """How many different texts a report has in training at most; None = a new one in every epoch."""
+        versions = [reading.versions for reading in self.texts.texts.readings]
+        return None if None in versions else max((number for number in versions if number), default=1)
+
     @cached_property
     def report_rows(self) -> np.ndarray:
         """Row of `reports` for each row of the study table, (N,) int64."""
