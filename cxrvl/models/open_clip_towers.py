@@ -86,6 +86,7 @@ class OpenClipText(nn.Module):
             self.network.set_grad_checkpointing(True)
         self.context = int(self.network.context_length)
         self.read = open_clip.get_tokenizer(name, context_length=self.context)
+        self.filler = int(self.read([""])[0, -1])
         with torch.no_grad():
             training = self.network.training
             self.width = int(self.network.eval()(self.read(["a"])).shape[-1])
@@ -127,10 +128,8 @@ class OpenClipText(nn.Module):
                     "leave empty reports out (data.empty=skip)"
                 )
         ids = self.read(list(texts))
-        # Which id fills up differs between tokenizers: it is whatever all places behind the text hold.
-        changes = ids[:, 1:] != ids[:, :-1]
-        last = torch.where(changes.any(1), changes.shape[1] - changes.flip(1).int().argmax(1), 0)
-        mask = (torch.arange(ids.shape[1]) <= last[:, None]).to(ids.dtype)
+        padding = (ids.flip(1) == self.filler).cumprod(dim=1).flip(1)  # the run of fillers at the end
+        mask = 1 - padding
         return Tokens(ids, mask, mask.clone())
 
     def forward(self, tokens: Tokens) -> Tensor:
@@ -138,7 +137,7 @@ class OpenClipText(nn.Module):
         ids = tokens.input_ids
         short = self.context - ids.shape[1]
         if short > 0:  # `Tokens.take` leaves out columns of padding, which these towers want
-            ids = torch.cat([ids, self.read([""])[:, -1:].to(ids.device).expand(len(ids), short)], dim=1)
+            ids = torch.cat([ids, ids.new_full((len(ids), short), self.filler)], dim=1)
         features: Tensor = self.network(ids)
         return features.to(torch.promote_types(features.dtype, torch.float32))
 

@@ -79,6 +79,8 @@ def test_open_clip_towers():
     expected = words.network(words.read(batch["text"]))
     torch.testing.assert_close(words(tokens.take(slice(0, 2))), expected[:2], atol=1e-5, rtol=1e-5)
     assert tokens.attention_mask.sum(1).tolist() == [int((row != 0).sum()) for row in words.read(batch["text"])]
+    full = words.tokenize(["effusion " * 200, "a"])
+    torch.testing.assert_close(words(full.take(slice(0, 1))), words.network(words.read(["effusion " * 200])))
     backbone = image(3)
     assert backbone(torch.rand(2, 3, 32, 32)).shape == (2, 512)
     with pytest.raises(ConfigError, match="gives no features of places"):

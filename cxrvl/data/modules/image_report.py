@@ -8,8 +8,9 @@ import pandas as pd
 import torch
 
 from cxrvl.data.modules.base import Batch
+from cxrvl.data.modules.curriculum import LateOrder, checked_policy, impression_alone, left_out
 from cxrvl.data.modules.image import ImageDataModule, StoreRows
-from cxrvl.data.modules.loading import BatchRows
+from cxrvl.data.modules.loading import BatchRows, TrainOrder
 from cxrvl.data.modules.texts import TextOptions, TextRows, checked_empty
 from cxrvl.data.reports.style import style_generator
 from cxrvl.data.reports.table import ReportTable
@@ -45,16 +46,27 @@ class ImageReportDataModule(ImageDataModule):
             all: every image is a pair. one_per_study: the first image of the table alone.
             frontal_first: the first frontal one (view PA or AP), or else the first.
             random_view: in training another one per epoch, drawn; in evaluation as frontal_first.
+        impression_only: what becomes of training reports with an impression and no findings, which say little and are
+            noisy (papers/llm2clip4cxr.md, 3.2). keep; leave_out; late: they come in over the first `late_epochs`.
+        late_epochs: until all of them take part.
         options: those of `ImageDataModule` and `CXRDataModule`.
     """
 
     def __init__(
-        self, *, text: TextOptions | None = None, empty: str = "error", pairing: str = "all", **options: Any
+        self,
+        *,
+        text: TextOptions | None = None,
+        empty: str = "error",
+        pairing: str = "all",
+        impression_only: str = "keep",
+        late_epochs: int = 0,
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         if pairing not in PAIRINGS:
             raise ConfigError(f"data.pairing is {pairing!r}; expected one of {', '.join(PAIRINGS)}")
         self.text, self.empty, self.pairing = text, checked_empty(empty), pairing
+        self.impression_only, self.late_epochs = checked_policy(impression_only, late_epochs), late_epochs
 
     @cached_property
     def reports(self) -> ReportTable:
@@ -116,7 +128,25 @@ class ImageReportDataModule(ImageDataModule):
         rows = super().split_rows(split)
         if self.pairing != "all":
             rows = rows[np.isin(rows, self._first)]
-        return self.texts.with_text(rows, self.report_rows[rows], split)
+        rows = self.texts.with_text(rows, self.report_rows[rows], split)
+        return left_out(self.impression_only, self._impression_alone[rows], rows) if split == "train" else rows
+
+    @cached_property
+    def _impression_alone(self) -> np.ndarray:
+        """Which rows of the study table have a report of an impression alone, (N,) bool."""
+        if self.impression_only == "keep":
+            return np.zeros(len(self.table), dtype=bool)
+        return impression_alone(self.reports)[self.report_rows]
+
+    def order(self) -> TrainOrder:
+        """Return this device's order of the training pairs."""
+        if self.impression_only != "late" or self.overfit_batches:
+            return super().order()
+        rows = self.rows("train")
+        return LateOrder(
+            rows, self.batch_size, self.seed, shares=self.shares(rows), late=self._impression_alone,
+            epochs=self.late_epochs, **self._cut(),
+        )  # fmt: skip
 
     def extra(self, index: np.ndarray, epoch: int | None = None) -> Batch:
         """Return targets and texts of study-table rows."""
