@@ -26,7 +26,7 @@ class TextRows:
 
     Args:
         table: one row per report.
-        text: data set, or `default` -> {policy, instruction, cleaning, style}, see `Reading`.
+        text: data set, or `default` -> {policy, instruction, cleaning, style, variants}, see `Reading`.
         empty: error | skip: what becomes of reports without anything that the policy asks for.
         seed: of the styles.
     """
