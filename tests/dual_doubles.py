@@ -55,7 +55,7 @@ class Towers(nn.Module):
             bodies = [text[start:end] for text, (start, end) in zip(batch["text"], batch["body"].tolist(), strict=True)]
             return Output(nn.functional.normalize(by_letters(bodies)), by_letters(bodies))
         frame = self.table.frame.iloc[batch["index"].numpy()]
-        said = by_letters([report for report in frame["findings"]])
+        said = by_letters(list(frame["findings"]))
         drawn = torch.stack([
             torch.rand(32, generator=torch.Generator().manual_seed(int(row))) for row in batch["index"]
         ])  # fmt: skip
@@ -73,7 +73,8 @@ def study_table(studies=60, images=2, numbered=True, sayings=SAYINGS) -> StudyTa
         said = sayings[name] + (f" Compared with film {study}." if numbered else "")
         for image in range(images):
             rows.append({
-                "dataset": "made", "image": f"made/{study:03d}/{image}", "study": f"s{study:03d}", "patient": f"p{study // 2:03d}",
+                "dataset": "made", "image": f"made/{study:03d}/{image}", "study": f"s{study:03d}",
+                "patient": f"p{study // 2:03d}",
                 "split": ("train", "val", "test")[study * 3 // studies], "findings": said,
                 **{label: float(label == name) for label in LABELS},
             })  # fmt: skip
