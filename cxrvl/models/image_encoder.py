@@ -8,6 +8,7 @@ from torch import Tensor
 from cxrvl.errors import ConfigError
 from cxrvl.models.backbones import Backbone
 from cxrvl.models.grey import GreyInput
+from cxrvl.models.timm_image import PooledBackbone
 from cxrvl.models.vit import Vit
 
 _MAP_AXES = 4
@@ -16,7 +17,7 @@ _MAP_AXES = 4
 class ImageEncoder(GreyInput):
     """A backbone, its feature map averaged: images (B, 1, H, W) in [0, 1] become embeddings (B, num_features).
 
-    A vision transformer's embedding is taken as it is. in_channels, mean and std: as `GreyInput` says. Images that
+    An embedding, such as a vision transformer's, is taken as it is. in_channels, mean and std: as `GreyInput` says. Images that
     have the network's channels already, (B, in_channels, H, W) in [0, 1], are taken too.
     Raises ConfigError for settings that do not fit, DataError for images of another shape.
     """
@@ -26,7 +27,7 @@ class ImageEncoder(GreyInput):
 
     def __init__(
         self,
-        backbone: Backbone | Vit,
+        backbone: Backbone | Vit | PooledBackbone,
         in_channels: int = 3,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
