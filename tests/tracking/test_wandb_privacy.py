@@ -36,7 +36,9 @@ def test_no_patient_is_in_what_wandb_keeps(watched, tmp_path):
 
 
 def test_phantom_pictures_are_in_what_wandb_keeps(watched, tmp_path):
-    watched("train", *SHARING, *overrides_of("phantom", tmp_path), fresh=True)  # W&B picks its folder for media at import
+    watched(
+        "train", *SHARING, *overrides_of("phantom", tmp_path), fresh=True
+    )  # W&B picks its folder for media at import
     content, pictures = left_for_wandb(watched.only_run())
     assert len(pictures) >= 3 + 3 + 1
     assert b"phantom/7/" in content
