@@ -14,7 +14,8 @@ from cxrvl.data.modules.loading import BatchRows, TrainOrder
 from cxrvl.data.modules.texts import TextOptions, TextRows, checked_empty
 from cxrvl.data.reports.style import style_generator
 from cxrvl.data.reports.table import ReportTable
-from cxrvl.errors import ConfigError
+from cxrvl.data.same_pixels import same_pixels
+from cxrvl.errors import ConfigError, DataError
 
 PAIRINGS = ("all", "one_per_study", "frontal_first", "random_view")
 _FRONTAL = r"(?i)(?:PA|AP)(?![a-z])|.*frontal"
@@ -49,6 +50,7 @@ class ImageReportDataModule(ImageDataModule):
         impression_only: what becomes of training reports with an impression and no findings, which say little and are
             noisy (papers/llm2clip4cxr.md, 3.2). keep; leave_out; late: they come in over the first `late_epochs`.
         late_epochs: until all of them take part.
+        least_words: reports of fewer words say nothing that an image could be found by; `empty` decides about them.
         options: those of `ImageDataModule` and `CXRDataModule`.
     """
 
@@ -60,6 +62,7 @@ class ImageReportDataModule(ImageDataModule):
         pairing: str = "all",
         impression_only: str = "keep",
         late_epochs: int = 0,
+        least_words: int = 2,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -67,6 +70,7 @@ class ImageReportDataModule(ImageDataModule):
             raise ConfigError(f"data.pairing is {pairing!r}; expected one of {', '.join(PAIRINGS)}")
         self.text, self.empty, self.pairing = text, checked_empty(empty), pairing
         self.impression_only, self.late_epochs = checked_policy(impression_only, late_epochs), late_epochs
+        self.least_words = least_words
 
     @cached_property
     def reports(self) -> ReportTable:
@@ -76,7 +80,7 @@ class ImageReportDataModule(ImageDataModule):
     @cached_property
     def texts(self) -> TextRows:
         """The texts of `reports`, cleaned at first use."""
-        return TextRows(self.reports, self.text, self.empty, self.seed)
+        return TextRows(self.reports, self.text, self.empty, self.seed, self.least_words)
 
     @property
     def text_versions(self) -> int | None:
@@ -122,6 +126,35 @@ class ImageReportDataModule(ImageDataModule):
         if self.fitting and not self.max_unreadable:  # which images can be read decides the table
             self.rows("train")
         super().prepare_data()
+
+    def setup(self, stage: str) -> None:
+        """Refuse pairs that are in the training and in another split, too.
+
+        Raises:
+            DataError: the first of them.
+        """
+        if stage != "fit" or self.overfit_batches:
+            return
+        keys, stored = self.table.frame["image"], self.store.rows(self.table)
+        train = self.rows("train")
+        for split in ("val", "test"):
+            others = self.split_rows(split)
+            pairs = [
+                (train[one], others[other])
+                for one, other in same_pixels(self.store, stored[train], stored[others])
+                if self._plain(train[one]) == self._plain(others[other])
+            ]
+            if pairs:
+                raise DataError(
+                    f"{len(pairs)} pair(s) of {self.table.split_name!r} are in the splits train and {split} alike, image and "
+                    f"report: {keys.iloc[pairs[0][0]]} is {keys.iloc[pairs[0][1]]}. Put both into one split "
+                    "(data.split_file), or leave one out; `cxrvl data duplicates` lists them"
+                )
+
+    def _plain(self, row: int) -> str:
+        """The report of a study-table row, in no style."""
+        joined = self.texts.texts.compose(int(self.report_rows[row]))
+        return joined.text[joined.body.start : joined.body.end]
 
     def split_rows(self, split: str) -> np.ndarray:
         """Return the study-table rows of a split that stand for a pair, (n,) int64; DataError for reports without text."""

@@ -108,10 +108,10 @@ class Texts:
 
         return compose(sections, reading.policy, reading.instruction, styled)
 
-    def empty(self) -> np.ndarray:
-        """Which reports have nothing that their policy asks for, (N,) bool."""
-        bodies = (self.compose(row).body for row in range(len(self)))
-        return np.array([body.start == body.end for body in bodies], dtype=bool)
+    def empty(self, least_words: int = 1) -> np.ndarray:
+        """Which reports have fewer words than that of what their policy asks for, (N,) bool."""
+        joined = (self.compose(row) for row in range(len(self)))
+        return np.array([len(one.text[one.body.start : one.body.end].split()) < least_words for one in joined], dtype=bool)
 
     def lengths(self, unit: str = "words") -> np.ndarray:
         """Length of every plain text with its instruction, in words or characters, (N,) int64."""

@@ -164,7 +164,7 @@ def test_devices_share_a_global_batch(module, acting):
 def test_empty_reports_are_refused_before_images_are_decoded(module, acting, tmp_path, caplog):
     data = module(empty="error", store_root=str(tmp_path))
     data.trainer = acting()
-    with pytest.raises(DataError, match=r"3 of 39 rows of split 'train' have nothing .* first study 's4' of studies"):
+    with pytest.raises(DataError, match=r"3 of 39 rows of split 'train' have fewer than 2 words .*: studies 's4', 's9' of studies"):
         data.prepare_data()
     assert data._store is None
     kept = module()
@@ -296,3 +296,48 @@ def test_images_are_fixed_where_nothing_is_left_to_chance(module, image_options)
     assert not module().fixed_images
     evaluate = image_options["transforms"]["evaluate"]
     assert module(transforms={"train": evaluate, "evaluate": evaluate}).fixed_images
+
+
+def copied(studies, name, change):
+    """The studies with another table beside the same images."""
+    frame = pd.read_csv(studies.root / "table.csv", keep_default_na=False)
+    change(frame)
+    frame.to_csv(studies.root / f"{name}.csv", index=False)
+    return Manifest(
+        studies.root, f"{name}.csv", name,
+        {"image": "file", "patient": "who", "study": "study", "view": "view", "split": "part", "findings": "words"},
+        {"Effusion": "effusion"},
+    )  # fmt: skip
+
+
+def test_a_report_of_one_word_is_refused_or_left_out(studies, module):
+    def change(frame):
+        frame.loc[frame["study"] == "s2", "words"] = "Normal."
+
+    source = copied(studies, "short", change)
+    with pytest.raises(DataError, match="fewer than 2 words of what .*: studies 's2', 's4', 's9' of short"):
+        module(source=source, empty="error").rows("train")
+    rows = module(source=source).rows("train")
+    assert len(rows) == len(module(source=source, least_words=1).rows("train")) - 3
+    with pytest.raises(ConfigError, match="least_words is 0"):
+        module(source=source, least_words=0).texts  # noqa: B018
+
+
+def test_a_pair_in_two_splits_is_refused(studies, module, acting):
+    def change(frame):
+        Image.open(studies.root / "21_0.png").save(studies.root / "11_9.png")
+        row = frame[frame["file"] == "21_0.png"].iloc[0].to_dict()
+        frame.loc[len(frame)] = row | {"file": "11_9.png", "who": "p11", "study": "s11b", "part": "train"}
+
+    data = module(source=copied(studies, "leaking", change))
+    data.trainer = acting()
+    with pytest.raises(DataError, match=r"1 pair\(s\) of .* in the splits train and val alike.*11_9\.png is 21_0\.png"):
+        data.setup("fit")
+
+    def other(frame):
+        change(frame)
+        frame.loc[len(frame) - 1, "words"] = "Another report of the same image."
+
+    apart = module(source=copied(studies, "apart", other))
+    apart.trainer = acting()
+    apart.setup("fit")
