@@ -103,7 +103,9 @@ class FeatureStore:
             assert self.width is not None
             there = (self.folder / _VALUES).stat().st_size if (self.folder / _VALUES).is_file() else 0
             if there < self._read * self.width * 4:
-                raise DataError(f"{self.folder} is damaged: {self._read} keys, {there} bytes of values; remove the folder")
+                raise DataError(
+                    f"{self.folder} is damaged: {self._read} keys, {there} bytes of values; remove the folder"
+                )
 
     def _append(self, keys: Sequence[bytes], values: np.ndarray) -> None:
         assert self.width is not None

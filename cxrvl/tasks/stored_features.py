@@ -51,7 +51,9 @@ class StoredFeatures:
         return torch.from_numpy(self.store.take(keys)).to(self.device)
 
 
-def open_stores(tower: DualTower, data: PairData | None, root: Path | None, precision: str) -> dict[str, StoredFeatures]:
+def open_stores(
+    tower: DualTower, data: PairData | None, root: Path | None, precision: str
+) -> dict[str, StoredFeatures]:
     """Return the stores of the towers whose features can be stored, and say of each tower what is done and why.
 
     A tower's features are stored if nothing in it learns, and if its inputs come again: images that are not augmented,

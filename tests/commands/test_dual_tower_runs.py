@@ -29,7 +29,9 @@ def chained():
 def runs(tmp_path_factory, cli_in):
     """Text adaptation and a dual tower on its frozen result, made by one command."""
     cli = cli_in(tmp_path_factory.mktemp("pairs"))
-    said = cli("train", *DUAL, *SMALL, "name=pairs", "model.freeze=[text_tower]", "data.text.default.variants=2", chained())
+    said = cli(
+        "train", *DUAL, *SMALL, "name=pairs", "model.freeze=[text_tower]", "data.text.default.variants=2", chained()
+    )
     found = {run.config()["name"]: run for run in RunStore(cli.runs)}
     return cli, found, said
 

@@ -55,7 +55,7 @@ def test_values_without_a_key_are_overwritten(tmp_path):
 
 def test_features_of_another_network_are_refused(tmp_path):
     FeatureStore(tmp_path, "text_tower", NETWORK).add(keys("a"), values(1))
-    with pytest.raises(DataError, match="features of another network .SHA-256 abababababababab.*remove the folder"):
+    with pytest.raises(DataError, match=r"features of another network .SHA-256 abababababababab.*remove the folder"):
         FeatureStore(tmp_path, "text_tower", OTHER)
     fresh = FeatureStore(tmp_path, "image_tower", OTHER)
     assert len(fresh) == 0

@@ -168,3 +168,24 @@ def test_two_devices_together_have_the_loss_and_gradient_of_one(tmp_path):
         whole = [torch.zeros_like(v) if part is None else part for part, v in zip(parts, values, strict=True)]
         for one, other in zip(found[name], [loss.detach(), *whole], strict=True):
             torch.testing.assert_close(one, other, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def kept_for_backward(loss, values):
+    """Bytes of all tensors, each counted once, that a loss keeps for its gradient, and the largest of them."""
+    kept = {}
+
+    def pack(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss(*values)
+    return sum(kept.values())
+
+
+def test_siglip_in_chunks_keeps_a_sixteenth_at_most():
+    values = batch(rows=1024)
+    plain = kept_for_backward(SigLipLoss(), values)
+    chunked = kept_for_backward(SigLIP(chunk=32), values)
+    assert plain > 1024 * 1024 * 8
+    assert chunked <= plain / 16

@@ -95,5 +95,3 @@ def left_out(policy: str, alone: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def _text(value: Any) -> str:
     return "" if pd.isna(value) else str(value).strip()
-
-

@@ -111,7 +111,9 @@ class Texts:
     def empty(self, least_words: int = 1) -> np.ndarray:
         """Which reports have fewer words than that of what their policy asks for, (N,) bool."""
         joined = (self.compose(row) for row in range(len(self)))
-        return np.array([len(one.text[one.body.start : one.body.end].split()) < least_words for one in joined], dtype=bool)
+        return np.array(
+            [len(one.text[one.body.start : one.body.end].split()) < least_words for one in joined], dtype=bool
+        )
 
     def lengths(self, unit: str = "words") -> np.ndarray:
         """Length of every plain text with its instruction, in words or characters, (N,) int64."""

@@ -164,7 +164,9 @@ def test_devices_share_a_global_batch(module, acting):
 def test_empty_reports_are_refused_before_images_are_decoded(module, acting, tmp_path, caplog):
     data = module(empty="error", store_root=str(tmp_path))
     data.trainer = acting()
-    with pytest.raises(DataError, match=r"3 of 39 rows of split 'train' have fewer than 2 words .*: studies 's4', 's9' of studies"):
+    with pytest.raises(
+        DataError, match=r"3 of 39 rows of split 'train' have fewer than 2 words .*: studies 's4', 's9' of studies"
+    ):
         data.prepare_data()
     assert data._store is None
     kept = module()
@@ -315,7 +317,7 @@ def test_a_report_of_one_word_is_refused_or_left_out(studies, module):
         frame.loc[frame["study"] == "s2", "words"] = "Normal."
 
     source = copied(studies, "short", change)
-    with pytest.raises(DataError, match="fewer than 2 words of what .*: studies 's2', 's4', 's9' of short"):
+    with pytest.raises(DataError, match=r"fewer than 2 words of what .*: studies 's2', 's4', 's9' of short"):
         module(source=source, empty="error").rows("train")
     rows = module(source=source).rows("train")
     assert len(rows) == len(module(source=source, least_words=1).rows("train")) - 3
