@@ -42,6 +42,7 @@ BASES = (
     ("data=phantom_triplets", "model=text_llama_tiny", "task=contrastive_text", "evaluation=texts"),
     ("data=phantom_reports", "model=text_bert_tiny", "task=masked_text"),
     ("experiment=phantom/distl_t2",),
+    ("experiment=phantom/clip_adapted",),
 )
 
 

@@ -26,19 +26,39 @@ KEYS = {
     "ranks": ("dataset", "image", "label"),
     "choices": ("dataset", "image", "label"),
     "pairs": ("dataset", "image", "label", "other"),
+    "precision": ("dataset", "image", "label"),
+    "reports": ("dataset", "image"),
 }
 PER_LABEL = ("findings", "robustness")
 """Kinds with `target/<label>` and `logit/<label>` in every row."""
 CONDITION = {"corruption": object, "severity": np.int64}
 ATTENTION = {"label": object, "head": np.int64, "in_box": np.float32, "chance": np.float32, "entropy": np.float32}
+PRECISIONS = (1, 5, 10, 100)
+"""How many nearest documents are looked at in label-level retrieval."""
 TEXTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "ranks": (
         ("label", "text"), ("better", "tied", "better_unique", "tied_unique", "copies", "pool", "pool_unique"),
     ),
     "choices": (("label", "text"), ("true", "wrong_1", "wrong_2", "wrong_3")),
     "pairs": (("label", "other", "other_patient", "other_dataset"), ("cosine", "agreement")),
+    "precision": (("label", "text"), (*(f"hits_{k}" for k in PRECISIONS), "of_class", "pool")),
 }  # fmt: skip
 """Kinds made of texts -> their columns of words and of numbers; `image` is the study, `label` the task."""
+NEAREST = 5
+RETRIEVED: Mapping[str, Any] = {
+    **dict.fromkeys(("better_diagonal", "tied_diagonal", "own"), np.float32),
+    **dict.fromkeys((f"found_{number + 1}" for number in range(NEAREST)), object),
+    **dict.fromkeys((f"near_{number + 1}" for number in range(NEAREST)), np.float32),
+}
+"""Further columns of kind "ranks", all or none of them: ranks among documents of which a study has several, similarity to
+the own one, names and similarities of the nearest (fewer in a smaller pool). Reports found by reports lack them."""
+PUBLISHED_SCORES = ("bleu", "rouge", "bertscore", "chexbert", "radgraph", "ratescore", "green")
+REPORTS: tuple[dict[str, Any], dict[str, Any]] = (
+    {"text": object, "found": object, "near": np.float32, "pool": np.float32},
+    {f"score/{name}": np.float32 for name in PUBLISHED_SCORES},
+)
+"""Columns of kind "reports": those always there, and scores of which any may be, besides `target/<label>` and
+`found/<label>`."""
 _METADATA = b"cxrvl"
 
 
@@ -73,7 +93,10 @@ class Predictions:
     kind "robustness": one row per image and condition (`corruption`, `severity`), else as findings; see
     `cxrvl.evaluation.robustness`.
     kind "attention": one row per image, label with a box, and head; see `cxrvl.evaluation.cls_attention`.
-    kinds "ranks", "choices", "pairs": one row per report (or pair of reports) and task; see `cxrvl.evaluation.text`.
+    kinds "ranks", "choices", "pairs": one row per report (or pair of reports) and task; see `cxrvl.evaluation.text`;
+    "ranks" with the columns `RETRIEVED`: one per image or report and task, see `cxrvl.evaluation.dual.retrieval`.
+    kind "precision": one row per image of one class; see `cxrvl.evaluation.dual.class_retrieval`.
+    kind "reports": one row per image and the report it found; see `cxrvl.evaluation.dual.report_scores`.
     """
 
     frame: pd.DataFrame
@@ -111,6 +134,10 @@ class Predictions:
                 outside {1, 0, -1, NaN}, a fold that misses images or has too many.
         """
         columns = _columns(kind, labels, origin)
+        if kind == "ranks" and set(RETRIEVED) & set(frame.columns):
+            columns |= RETRIEVED
+        if kind == "reports":
+            columns |= {name: dtype for name, dtype in REPORTS[1].items() if name in frame.columns}
         missing = [name for name in columns if name not in frame.columns]
         unknown = [str(name) for name in frame.columns if name not in columns]
         if missing or unknown:
@@ -201,6 +228,9 @@ def _columns(kind: str, labels: Sequence[str], origin: str) -> dict[str, Any]:
         return text | (CONDITION if kind == "robustness" else {}) | dict.fromkeys(names, np.float32)
     if kind == "attention":
         return text | ATTENTION
+    if kind == "reports":
+        names = [f"{side}/{label}" for side in ("target", "found") for label in labels]
+        return text | REPORTS[0] | dict.fromkeys(names, np.float32)
     if kind in TEXTS:
         named, counted = TEXTS[kind]
         return text | dict.fromkeys(named, object) | dict.fromkeys(counted, np.float32)
@@ -219,6 +249,9 @@ def _check_values(frame: pd.DataFrame, kind: str, labels: Sequence[str], origin:
             row = frame[strange].iloc[0]
             raise DataError(f"{origin}: image {row['image']}: entry {row['entry']!r} of label {row['label']!r}")
         numbers, rows = ["rating"], frame[frame["entry"] == "mark"]
+    elif kind == "reports":
+        targets += [f"found/{label}" for label in labels]
+        numbers = ["near", *(name for name in frame.columns if name.startswith("score/"))]
     elif kind == "attention" or kind in TEXTS:
         targets, numbers = [], list(TEXTS[kind][1]) if kind in TEXTS else ["in_box", "chance", "entropy"]
         strange = ~frame["label"].isin(list(labels))

@@ -14,6 +14,7 @@ from cxrvl.evaluation.labels import label_scores, patient_numbers
 from cxrvl.evaluation.localization_metrics import LabelMarks, MarksOptions
 from cxrvl.evaluation.operating import OperatingPoint, shares
 from cxrvl.evaluation.predictions import TEXTS, Predictions
+from cxrvl.evaluation.report_metrics import REPORT_METRICS, report_statistics
 from cxrvl.evaluation.robustness_metrics import CLEAN, UNTOUCHED, by_condition
 from cxrvl.evaluation.statistics.auroc import RankedScores
 from cxrvl.evaluation.statistics.bootstrap import Statistic
@@ -31,6 +32,7 @@ METRICS = {
     "corrupted_auroc": "robustness",
     "attention_in_box": "attention",
     **TEXT_METRICS,
+    **REPORT_METRICS,
 }
 """Metric of a row -> kind of the predictions it is computed from; all but those of `SIGNED` lie in [0, 1]."""
 OPERATING = {
@@ -119,6 +121,8 @@ def scored_images(predictions: Predictions, metric: str, scoring: Scoring, label
     if predictions.kind in TEXTS:
         frame = frame[frame["label"].isin(list(labels))]
         return frame[[*columns, *TEXTS[predictions.kind][0]]].reset_index(drop=True)
+    if predictions.kind == "reports":
+        return frame[[*columns, "text", *(f"target/{label}" for label in labels)]]
     if predictions.kind == "attention":
         return frame[frame["label"].isin(list(labels))][[*columns, "label"]].drop_duplicates().reset_index(drop=True)
     truth = frame[((frame["entry"] == "lesion") | (frame["number"] == 0)) & frame["label"].isin(list(labels))]
@@ -135,6 +139,8 @@ def statistics(
     if kind in TEXTS:
         return text_statistics(frame, metric, labels)
     numbers, count = patient_numbers(frame)
+    if kind == "reports":
+        return report_statistics(frame, metric, labels, "ones"), count  # as published F1 of reports takes it
     if kind == "marks":
         marks = {label: LabelMarks(frame, label, numbers, count, scoring.marks) for label in labels}
         if metric == "jafroc":

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxrvl.errors import ConfigError
+from cxrvl.errors import ConfigError, DataError
 from cxrvl.evaluation.labels import jsonable
-from cxrvl.evaluation.predictions import Predictions, patients
+from cxrvl.evaluation.predictions import PRECISIONS, Predictions, patients
 from cxrvl.evaluation.statistics.bootstrap import Statistic, percentile_interval, replicate
 from cxrvl.evaluation.statistics.spearman import PairSpearman
 
@@ -61,12 +61,33 @@ class WeightedMean:
             return np.asarray(np.where(rows > 0, (self.sums @ counts) / np.maximum(rows, 1e-12), np.nan))
 
 
+class WeightedMedian:
+    """Median of a value per row, each row counting as often as its patient is drawn; a `Statistic`."""
+
+    def __init__(self, values: Floats, numbers: NDArray[np.int64]) -> None:
+        order = np.argsort(values, kind="stable")
+        self.values, self.numbers = values[order], numbers[order]
+
+    def __call__(self, counts: NDArray[np.float32]) -> Floats:
+        """Return the median under each replicate: counts (patients, r) -> (r,); NaN where no row was drawn."""
+        upto = np.cumsum(counts[self.numbers], axis=0, dtype=np.float64)
+        half = upto[-1] / 2
+        low, high = (upto < half).sum(axis=0), (upto <= half).sum(axis=0)
+        last = len(self.values) - 1
+        middle = (self.values[np.minimum(low, last)] + self.values[np.minimum(high, last)]) / 2
+        return np.asarray(np.where(half > 0, middle, np.nan))
+
+
 def rank_values(frame: pd.DataFrame, metric: str, policy: str = "any") -> Floats:
-    """The value of each query (n,): recall_at_<k> or mrr, under a duplicate policy, expected over ties."""
+    """The value of each query (n,): recall_at_<k>, mrr or rank, under a duplicate policy, expected over ties."""
     suffix = "_unique" if policy == "unique" else ""
     better, tied = (frame[f"{name}{suffix}"].to_numpy(dtype=np.float64) for name in ("better", "tied"))
-    if policy == "diagonal":
+    if policy == "diagonal" and "better_diagonal" in frame:
+        better, tied = (frame[f"{name}_diagonal"].to_numpy(dtype=np.float64) for name in ("better", "tied"))
+    elif policy == "diagonal":  # copies of a text lie where it lies
         tied = tied + frame["copies"].to_numpy(dtype=np.float64) - 1
+    if metric == "rank":
+        return 1 + better + tied / 2
     if metric == "mrr":
         return np.array([np.mean(1 / (b + np.arange(1, t + 2))) for b, t in zip(better, tied, strict=True)])
     limit = int(metric.rpartition("_")[2])
@@ -87,17 +108,25 @@ def choice_values(frame: pd.DataFrame, metric: str) -> Floats:
     return 1 + (wrong > true[:, None]).sum(axis=1) + ties / 2
 
 
+def precision_values(frame: pd.DataFrame, k: int) -> Floats:
+    """Share (n,) of right documents among the k nearest; DataError for a smaller pool."""
+    if (smallest := int(frame["pool"].min())) < k:
+        raise DataError(f"precision among the nearest {k} of a pool of {smallest} documents; ask for fewer")
+    return frame[f"hits_{k}"].to_numpy(dtype=np.float64) / k
+
+
 _RANKS = {
     f"{name}{'' if policy == 'any' else '_' + policy}": (name, policy)
     for policy in POLICIES
     for name in (*(f"recall_at_{k}" for k in RECALLS), "mrr")
 }
-_CHOICES = ("accuracy", "accuracy_with_ties", "margin", "rank")
+_MEDIANS = {f"median_rank{'' if policy == 'any' else '_' + policy}": policy for policy in POLICIES}
 TEXT_METRICS = {
     **dict.fromkeys(_RANKS, "ranks"),
     "choice_accuracy": "choices",
     "choice_accuracy_with_ties": "choices",
     "similarity_spearman": "pairs",
+    **{f"precision_at_{k}": "precision" for k in PRECISIONS},
 }
 """Metric of a table's column -> kind of the predictions it is computed from."""
 SIGNED = ("similarity_spearman",)
@@ -113,6 +142,11 @@ def text_statistics(frame: pd.DataFrame, metric: str, labels: Sequence[str]) -> 
         rows = frame[chosen]
         if metric in _RANKS:
             found[label] = WeightedMean(rank_values(rows, *_RANKS[metric]), numbers[chosen], count)
+        elif metric in _MEDIANS:
+            found[label] = WeightedMedian(rank_values(rows, "rank", _MEDIANS[metric]), numbers[chosen])
+        elif metric.startswith("precision_at_"):
+            values = precision_values(rows, int(metric.rpartition("_")[2]))
+            found[label] = WeightedMean(values, numbers[chosen], count)
         elif metric == "similarity_spearman":
             cosine, agreement = (rows[name].to_numpy(dtype=np.float64) for name in ("cosine", "agreement"))
             found[label] = PairSpearman(cosine, agreement, numbers[chosen], others[chosen])
@@ -122,14 +156,16 @@ def text_statistics(frame: pd.DataFrame, metric: str, labels: Sequence[str]) -> 
 
 
 def text_metrics(predictions: Predictions, options: TextOptions) -> dict[str, Any]:
-    """All metrics of one evaluation of texts: per task and, of those that every task has, their mean.
+    """All metrics of one evaluation of texts, or of texts and images: per task and, of those that every task has, their mean.
 
     Every number has its interval from the bootstrap over patients (`<name>_low`, `<name>_high`); beside retrieval stand
     the sizes of the pool, and how many queries' own text occurs more than once.
     """
     frame = predictions.of_split(options.score_split)
     names = [name for name, kind in TEXT_METRICS.items() if kind == predictions.kind]
-    names += ["choice_margin", "choice_rank"] if predictions.kind == "choices" else []
+    names += {"choices": ["choice_margin", "choice_rank"], "ranks": list(_MEDIANS)}.get(predictions.kind, [])
+    if predictions.kind == "precision":
+        names = [f"precision_at_{k}" for k in PRECISIONS if k <= frame["pool"].min()]
     there = [label for label in predictions.labels if (frame["label"] == label).any()]
     entries: dict[str, dict[str, Any]] = {label: _about(frame[frame["label"] == label]) for label in there}
     mean: dict[str, Any] = {"tasks": len(there)}
@@ -163,7 +199,11 @@ def text_metrics(predictions: Predictions, options: TextOptions) -> dict[str, An
 def _about(rows: pd.DataFrame) -> dict[str, Any]:
     found: dict[str, Any] = {"n": len(rows)}
     if "pool" in rows:
-        found |= {"pool": int(rows["pool"].iloc[0]), "pool_unique": int(rows["pool_unique"].iloc[0])}
+        found["pool"] = int(rows["pool"].iloc[0])
+    if "of_class" in rows:
+        found["of_class"] = int(rows["of_class"].iloc[0])
+    if "pool_unique" in rows:
+        found["pool_unique"] = int(rows["pool_unique"].iloc[0])
         found["with_copies"] = int((rows["copies"] > 1).sum())
     return found
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import WeightAveraging
 
 from cxrvl.config.nearest import did_you_mean
 from cxrvl.errors import ConfigError, RunError, WeightsError
@@ -162,7 +163,9 @@ class CheckpointKeeper(pl.Callback):
             self._write_weights(task.state_dict(), 0, 0, task, FINAL)
 
     def _save_weights(self, trainer: pl.Trainer, pl_module: pl.LightningModule, name: str) -> None:
-        weights = trainer.strategy.lightning_module_state_dict()  # collective: sharded weights are gathered here
+        weights = averaged(trainer)
+        if weights is None:
+            weights = trainer.strategy.lightning_module_state_dict()  # collective: sharded weights are gathered here
         if trainer.is_global_zero:
             self._write_weights(weights, trainer.current_epoch, trainer.global_step, pl_module, name)
         trainer.strategy.barrier()
@@ -175,6 +178,18 @@ class CheckpointKeeper(pl.Callback):
             "best_epoch": self.best_epoch, "parts": module.parts() if isinstance(module, Task) else {},
         }  # fmt: skip
         write_atomic(self.folder / name, lambda file: torch.save(state, file))
+
+
+def averaged(trainer: pl.Trainer) -> Mapping[str, Any] | None:
+    """Return the state of the averaged network, which is then the one to be judged and used; None where none is kept.
+
+    Lightning's averaging validates with it and hands it over at the very end, after everything here is written.
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, WeightAveraging) and callback._average_model is not None:
+            state: Mapping[str, Any] = callback._average_model.module.state_dict()
+            return state
+    return None
 
 
 def _validates_next(trainer: pl.Trainer, batch_idx: int) -> bool:

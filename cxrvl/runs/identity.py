@@ -28,6 +28,7 @@ ENGINE_KEYS = {
     "data": {
         "store_root", "num_workers", "prepare_workers", "root", "evaluation_batch_size", "pin_memory", "split_file",
     },
+    "task": {"store_root"},
 }  # fmt: skip
 """What says where and on what to compute. Every key not listed here counts as science."""
 

@@ -56,6 +56,9 @@ def _sides(frame: pd.DataFrame, kind: str, label: str, uncertain: str) -> tuple[
             return len(mine[["dataset", "image"]].drop_duplicates()), 0
         normal = (mine["entry"] == "mark") & (mine["number"] == 0) & (mine["target"] == 0)
         return int((mine["entry"] == "lesion").sum()), int(normal.sum())
+    if kind == "reports":
+        claimed = int(frame[f"target/{label}"].isin([1.0, -1.0]).sum())
+        return claimed, len(frame) - claimed
     shown = by_condition(frame)[UNTOUCHED] if kind == "robustness" else frame
     targets = label_scores(shown, label, patient_numbers(shown)[0], uncertain).targets
     return int(targets.sum()), int(len(targets) - targets.sum())

@@ -36,6 +36,9 @@ def test_every_experiment_is_sound_and_starts_from_one_that_is(session, experime
         start = resolved(compose_fast(chain))
         assert start["name"] in EXPERIMENTS
         assert start["seed"] == config["seed"]
+        if {"text_tower", "image_tower"} & set(config["init_from"]["parts"] or ()):
+            assert check(start) > 5
+            return  # towers learnt apart learnt from data of their own
         same = ("source", "labels", "store", "label_fraction", "unlabelled_folds")
         for key in same if "unlabelled_folds" in config["data"] else ("source", "store"):
             assert start["data"].get(key) == config["data"].get(key), f"the chain changes its data: data.{key}"
@@ -46,12 +49,14 @@ NEEDS_MORE = {
     "data=manifest": "data.root", "data=folder": "data.root", "model=timm": "model.backbone.name",
     "model=text_folder": "model.base.folder", "model=text_gguf": "model.base.file", "model=text_hub": "model.base.name",
     "model=text_llm2vec4cxr": "model.folder", "data=reports_file": "data.root", "data=reports_file_triplets": "data.root",
+    "model=text_open_clip": "model.name", "model=dual_llm2clip": "model.text_tower.folder",
+    "model=dual_llm2clip_release": "model.folder",
 }  # fmt: skip
 
 
 SELF_TRAINING = {f"task={path.stem}" for path in (config_dir() / "task").glob("*.yaml")} - {
     "task=classification", "task=classification_acm_release", "task=contrastive_text", "task=contrastive_text_release",
-    "task=masked_text",
+    "task=masked_text", "task=dual_tower",
 }  # fmt: skip
 
 
@@ -136,3 +141,24 @@ def test_training_nothing_takes_one_device():
     config = resolved(compose_config(["trainer.max_steps=0", "trainer.devices=2"]))
     with pytest.raises(ConfigError, match="trains nothing, on one device"):
         check(config)
+
+
+@pytest.mark.parametrize("tower", sorted(path.stem for path in (config_dir() / "model/image_tower").glob("*.yaml")))
+def test_every_image_tower_composes_with_every_projection_and_loss(tower):
+    named = ["model.backbone.name=some"] if tower in ("timm", "open_clip") else []
+    for projection in sorted(path.stem for path in (config_dir() / "model/projection").glob("*.yaml")):
+        loss = {"linear": "info_nce", "mlp": "siglip", "normed_linear": "info_nce_soft", "residual": "siglip_soft"}[
+            projection
+        ]
+        chosen = [
+            "data=phantom_pairs", "task=dual_tower", "model=dual_tiny", f"model/image_tower@model={tower}",
+            f"model/projection@model.image_projection={projection}", f"task/loss={loss}", "evaluation=dual_short", *named,
+        ]  # fmt: skip
+        assert check(resolved(compose_config(chosen))) > 15
+
+
+@pytest.mark.parametrize("text", ["text_bert_tiny", "text_minilm", "text_smollm2", "text_open_clip"])
+def test_every_kind_of_text_tower_composes(text):
+    named = ["model.text_tower.name=ViT-B-32"] if text == "text_open_clip" else ["model.text_tower.max_length=64"]
+    chosen = ["data=phantom_pairs", "task=dual_tower", "model=dual", f"model@model.text_tower={text}", *named]
+    assert check(resolved(compose_config([*chosen, "evaluation=dual"]))) > 15

@@ -4,11 +4,11 @@ import json
 
 import pytest
 import torch
+from llama_cases import llama_config, tokenizer_of
 from parity_cases import FOLDER, Case, cases
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, models
 from torch import Tensor
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 from cxrvl.errors import WeightsError
 from cxrvl.interop.llm2vec import POOLING_KEYS, released_text_encoder, split_released
@@ -18,22 +18,6 @@ from cxrvl.models.text import TextEncoder, Tokens
 from cxrvl.models.text.hugging_face import LoadedBase
 from cxrvl.models.text.pooling import Cls, Last, LatentAttention, Mean, WeightedMean
 from cxrvl.models.weights import load_weights
-
-HUGGING_FACE = (
-    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
-    "rms_norm_eps", "max_position_embeddings", "pad_token_id", "bos_token_id", "eos_token_id",
-)  # fmt: skip
-
-
-def llama_config(given: dict) -> LlamaConfig:
-    rope = {**given["rope_scaling"], "rope_theta": given["rope_theta"]}
-    return LlamaConfig(**{key: given[key] for key in HUGGING_FACE}, rope_parameters=rope, tie_word_embeddings=False)
-
-
-def tokenizer_of(size: int) -> PreTrainedTokenizerFast:
-    """A tokenizer of as many words: the cases give ids."""
-    words = Tokenizer(models.WordLevel({str(number): number for number in range(size)}, unk_token="0"))
-    return PreTrainedTokenizerFast(tokenizer_object=words, unk_token="0", pad_token="2")
 
 
 def encoder_of(case: Case, pooling: type = Mean) -> tuple[TextEncoder, torch.nn.Module]:

@@ -146,6 +146,15 @@ class ImageDataModule(CXRDataModule[StudyTable]):
         """Return what a batch holds besides pixels, for study-table rows `index` (B,) in an epoch; None = evaluation."""
         return {}
 
+    @property
+    def fixed_images(self) -> bool:
+        """Whether an image looks the same in every epoch of training: nothing in its transforms is left to chance."""
+        try:
+            self.transforms["train"](torch.zeros(1, 1, self.spec.size, self.spec.size), None)
+        except ConfigError:  # a step that draws refuses to be called without a draw
+            return False
+        return True
+
     def dataset(self) -> StoreRows:
         """Return the stored images, readable by study-table row."""
         return StoreRows(self.store, self.store.rows(self.table), self.extra)

@@ -8,12 +8,14 @@ import pandas as pd
 import torch
 
 from cxrvl.data.modules.base import Batch
+from cxrvl.data.modules.curriculum import LateOrder, checked_policy, impression_alone, left_out
 from cxrvl.data.modules.image import ImageDataModule, StoreRows
-from cxrvl.data.modules.loading import BatchRows
+from cxrvl.data.modules.loading import BatchRows, TrainOrder
 from cxrvl.data.modules.texts import TextOptions, TextRows, checked_empty
 from cxrvl.data.reports.style import style_generator
 from cxrvl.data.reports.table import ReportTable
-from cxrvl.errors import ConfigError
+from cxrvl.data.same_pixels import same_pixels
+from cxrvl.errors import ConfigError, DataError
 
 PAIRINGS = ("all", "one_per_study", "frontal_first", "random_view")
 _FRONTAL = r"(?i)(?:PA|AP)(?![a-z])|.*frontal"
@@ -45,16 +47,30 @@ class ImageReportDataModule(ImageDataModule):
             all: every image is a pair. one_per_study: the first image of the table alone.
             frontal_first: the first frontal one (view PA or AP), or else the first.
             random_view: in training another one per epoch, drawn; in evaluation as frontal_first.
+        impression_only: what becomes of training reports with an impression and no findings, which say little and are
+            noisy (papers/llm2clip4cxr.md, 3.2). keep; leave_out; late: they come in over the first `late_epochs`.
+        late_epochs: until all of them take part.
+        least_words: reports of fewer words say nothing that an image could be found by; `empty` decides about them.
         options: those of `ImageDataModule` and `CXRDataModule`.
     """
 
     def __init__(
-        self, *, text: TextOptions | None = None, empty: str = "error", pairing: str = "all", **options: Any
+        self,
+        *,
+        text: TextOptions | None = None,
+        empty: str = "error",
+        pairing: str = "all",
+        impression_only: str = "keep",
+        late_epochs: int = 0,
+        least_words: int = 2,
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         if pairing not in PAIRINGS:
             raise ConfigError(f"data.pairing is {pairing!r}; expected one of {', '.join(PAIRINGS)}")
         self.text, self.empty, self.pairing = text, checked_empty(empty), pairing
+        self.impression_only, self.late_epochs = checked_policy(impression_only, late_epochs), late_epochs
+        self.least_words = least_words
 
     @cached_property
     def reports(self) -> ReportTable:
@@ -64,7 +80,13 @@ class ImageReportDataModule(ImageDataModule):
     @cached_property
     def texts(self) -> TextRows:
         """The texts of `reports`, cleaned at first use."""
-        return TextRows(self.reports, self.text, self.empty, self.seed)
+        return TextRows(self.reports, self.text, self.empty, self.seed, self.least_words)
+
+    @property
+    def text_versions(self) -> int | None:
+        """How many different texts a report has in training at most; None = a new one in every epoch."""
+        versions = [reading.versions for reading in self.texts.texts.readings]
+        return None if None in versions else max((number for number in versions if number), default=1)
 
     @cached_property
     def report_rows(self) -> np.ndarray:
@@ -105,12 +127,59 @@ class ImageReportDataModule(ImageDataModule):
             self.rows("train")
         super().prepare_data()
 
+    def setup(self, stage: str) -> None:
+        """Refuse pairs that are in the training and in another split, too.
+
+        Raises:
+            DataError: the first of them.
+        """
+        if stage != "fit" or self.overfit_batches:
+            return
+        keys, stored = self.table.frame["image"], self.store.rows(self.table)
+        train = self.rows("train")
+        for split in ("val", "test"):
+            others = self.split_rows(split)
+            pairs = [
+                (train[one], others[other])
+                for one, other in same_pixels(self.store, stored[train], stored[others])
+                if self._plain(train[one]) == self._plain(others[other])
+            ]
+            if pairs:
+                raise DataError(
+                    f"{len(pairs)} pair(s) of {self.table.split_name!r} are in the splits train and {split} alike, image and "
+                    f"report: {keys.iloc[pairs[0][0]]} is {keys.iloc[pairs[0][1]]}. Put both into one split "
+                    "(data.split_file), or leave one out; `cxrvl data duplicates` lists them"
+                )
+
+    def _plain(self, row: int) -> str:
+        """The report of a study-table row, in no style."""
+        joined = self.texts.texts.compose(int(self.report_rows[row]))
+        return joined.text[joined.body.start : joined.body.end]
+
     def split_rows(self, split: str) -> np.ndarray:
         """Return the study-table rows of a split that stand for a pair, (n,) int64; DataError for reports without text."""
         rows = super().split_rows(split)
         if self.pairing != "all":
             rows = rows[np.isin(rows, self._first)]
-        return self.texts.with_text(rows, self.report_rows[rows], split)
+        rows = self.texts.with_text(rows, self.report_rows[rows], split)
+        return left_out(self.impression_only, self._impression_alone[rows], rows) if split == "train" else rows
+
+    @cached_property
+    def _impression_alone(self) -> np.ndarray:
+        """Which rows of the study table have a report of an impression alone, (N,) bool."""
+        if self.impression_only == "keep":
+            return np.zeros(len(self.table), dtype=bool)
+        return impression_alone(self.reports)[self.report_rows]
+
+    def order(self) -> TrainOrder:
+        """Return this device's order of the training pairs."""
+        if self.impression_only != "late" or self.overfit_batches:
+            return super().order()
+        rows = self.rows("train")
+        return LateOrder(
+            rows, self.batch_size, self.seed, shares=self.shares(rows), late=self._impression_alone,
+            epochs=self.late_epochs, **self._cut(),
+        )  # fmt: skip
 
     def extra(self, index: np.ndarray, epoch: int | None = None) -> Batch:
         """Return targets and texts of study-table rows."""

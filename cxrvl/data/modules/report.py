@@ -48,7 +48,7 @@ class ReportDataModule(CXRDataModule[ReportTable]):
     Args:
         source: any with a report table of its own, or with text in its study table.
         batch_size: global training batch.
-        text: data set, or `default` -> {policy, instruction, cleaning, style}, see `cxrvl.data.reports.texts.Reading`.
+        text: data set, or `default` -> {policy, instruction, cleaning, style, variants}, see `cxrvl.data.reports.texts.Reading`.
         empty: error | skip: refuse, or count and leave out, reports without anything that the policy asks for.
         bucket_batches: how many batches are drawn together to sort their texts by length; 1 = none.
         length_in: words | characters, which length that is.

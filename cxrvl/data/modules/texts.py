@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from cxrvl.data.checks import listing
 from cxrvl.data.modules.base import Batch
 from cxrvl.data.reports.policy import JoinedText
 from cxrvl.data.reports.table import ReportTable
@@ -26,17 +27,26 @@ class TextRows:
 
     Args:
         table: one row per report.
-        text: data set, or `default` -> {policy, instruction, cleaning, style}, see `Reading`.
+        text: data set, or `default` -> {policy, instruction, cleaning, style, variants}, see `Reading`.
         empty: error | skip: what becomes of reports without anything that the policy asks for.
         seed: of the styles.
+        least_words: reports of fewer words count as having nothing.
+
+    Raises:
+        ConfigError: options that cannot be right.
     """
 
-    def __init__(self, table: ReportTable, text: TextOptions | None, empty: str, seed: int) -> None:
+    def __init__(
+        self, table: ReportTable, text: TextOptions | None, empty: str, seed: int, least_words: int = 1
+    ) -> None:
         names = [str(name) for name in table.frame["dataset"].unique()]
         options = by_name(text or {}, names, "data.text", READING_KEYS)
         self.texts = Texts(table, {name: Reading(**given) for name, given in options.items()}, seed)
         self.skip, self.table = checked_empty(empty) == "skip", table
-        self.is_empty = self.texts.empty()
+        if least_words < 1:
+            raise ConfigError(f"data.least_words is {least_words}; expected at least 1")
+        self.least_words = least_words
+        self.is_empty = self.texts.empty(least_words)
         self._told: set[str] = set()
 
     def with_text(self, rows: np.ndarray, reports: np.ndarray, split: str) -> np.ndarray:
@@ -49,16 +59,18 @@ class TextRows:
         count = int((~kept).sum())
         if not count:
             return rows
-        first = int(reports[~kept][0])
-        study, dataset = self.table.frame["study"].iloc[first], self.table.frame["dataset"].iloc[first]
+        without = dict.fromkeys(reports[~kept].tolist())
+        first = next(iter(without))
+        dataset = self.table.frame["dataset"].iloc[first]
+        what = "nothing" if self.least_words == 1 else f"fewer than {self.least_words} words"
         found = (
-            f"{count} of {len(rows)} rows of split {split!r} have nothing that the section policy "
+            f"{count} of {len(rows)} rows of split {split!r} have {what} of what the section policy "
             f"{self.texts.readings[first].policy!r} asks for"
         )
         if not self.skip or count == len(rows):
             raise DataError(
-                f"{found}, first study {study!r} of {dataset}; choose another policy (data.text.{dataset}.policy), or leave "
-                "such reports out with data.empty=skip"
+                f"{found}: studies {listing([repr(self.table.frame['study'].iloc[row]) for row in without])} of {dataset}; "
+                f"choose another policy (data.text.{dataset}.policy), or leave such reports out with data.empty=skip"
             )
         if split not in self._told:
             self._told.add(split)

@@ -14,7 +14,7 @@ from cxrvl.data.reports.style import IMPRESSION_ONLY, apply, check_styles, style
 from cxrvl.data.reports.table import ReportTable
 from cxrvl.errors import ConfigError
 
-READING_KEYS = ("policy", "instruction", "cleaning", "style")
+READING_KEYS = ("policy", "instruction", "cleaning", "style", "variants")
 LENGTHS = ("words", "characters")
 _PARSED = ("findings", "impression", "indication", "comparison", "technique")
 
@@ -27,13 +27,16 @@ class Reading:
     cleaning: names of `cxrvl.data.reports.cleaning.STEPS`, in order.
     style: rewriting -> strength, in order, see `cxrvl.data.reports.style.STYLES`; in training alone. Each section is
     rewritten by itself; `impression_only` leaves out the other sections where there is an impression.
-    Raises ConfigError for a name there is not, with the nearest.
+    variants: how many styled versions a report has, which come round epoch after epoch; None = a new one in each. Few of
+    them let a text tower that never learns compute each once.
+    Raises ConfigError for a name there is not, with the nearest, or fewer variants than one.
     """
 
     policy: str = "findings_else_impression"
     instruction: str = ""
     cleaning: Sequence[str] = DEFAULT
     style: Mapping[str, float] = field(default_factory=dict)
+    variants: int | None = None
 
     def __post_init__(self) -> None:
         check_policy(self.policy)
@@ -41,11 +44,18 @@ class Reading:
             raise ConfigError(f"cleaning is the word {self.cleaning!r}; expected a list: cleaning: [{self.cleaning}]")
         clean("", self.cleaning)
         check_styles(self.style)
+        if self.variants is not None and self.variants < 1:
+            raise ConfigError(f"variants={self.variants}; expected at least one version of a report, or null")
         if self.style.get(IMPRESSION_ONLY) and "impression" not in self.sections:
             raise ConfigError(
                 f"style {IMPRESSION_ONLY} with the policy '{self.policy}', which reads no impression; take a policy that "
                 "does, such as 'both', or leave the style out"
             )
+
+    @property
+    def versions(self) -> int | None:
+        """How many different texts a report has in training; None = as many as epochs."""
+        return self.variants if self.style else 1
 
     @property
     def sections(self) -> tuple[str, ...]:
@@ -83,6 +93,8 @@ class Texts:
         reading = self.readings[row]
         if epoch is None or not reading.style:
             return compose(self.sections[row], reading.policy, reading.instruction)
+        if reading.variants is not None:
+            epoch %= reading.variants
 
         style, sections = dict(reading.style), self.sections[row]
         alone = style.pop(IMPRESSION_ONLY, 0.0)
@@ -96,10 +108,12 @@ class Texts:
 
         return compose(sections, reading.policy, reading.instruction, styled)
 
-    def empty(self) -> np.ndarray:
-        """Which reports have nothing that their policy asks for, (N,) bool."""
-        bodies = (self.compose(row).body for row in range(len(self)))
-        return np.array([body.start == body.end for body in bodies], dtype=bool)
+    def empty(self, least_words: int = 1) -> np.ndarray:
+        """Which reports have fewer words than that of what their policy asks for, (N,) bool."""
+        joined = (self.compose(row) for row in range(len(self)))
+        return np.array(
+            [len(one.text[one.body.start : one.body.end].split()) < least_words for one in joined], dtype=bool
+        )
 
     def lengths(self, unit: str = "words") -> np.ndarray:
         """Length of every plain text with its instruction, in words or characters, (N,) int64."""

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 
 from cxrvl.errors import ConfigError
-from cxrvl.evaluation.predictions import Predictions
+from cxrvl.evaluation.predictions import TEXTS, Predictions
 from cxrvl.evaluation.probing import Batch, Network
+from cxrvl.evaluation.ranking import Pool, Vectors, ranks
 from cxrvl.evaluation.text.reports import (
     Variant,
-    Vectors,
     build,
     chosen_reports,
     embed,
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from cxrvl.data.reports.table import ReportTable
 
 KEEP = ("all", "changed")
-_BLOCK = 1024
 
 
 class TextRetrievalEvaluator:
@@ -125,35 +124,6 @@ def _ranked(group: pd.DataFrame) -> pd.DataFrame:
     if not len(kept):
         return kept
     queries: Vectors = np.stack(list(group["query"][asking]))
-    return kept.assign(**ranks(queries, pool, codes[asking], np.bincount(codes, minlength=len(names))))
-
-
-def ranks(queries: Vectors, pool: Vectors, own: np.ndarray, copies: np.ndarray) -> dict[str, np.ndarray]:
-    """Count, for every query, the documents nearer to it than its own one, and those as near.
-
-    Args:
-        queries: (n, D) unit rows.
-        pool: (U, D) unit rows of the different documents.
-        own: (n,) the place of each query's document in the pool.
-        copies: (U,) how often each document occurs.
-
-    Returns:
-        (n,) float32 each. better, tied: documents with another text, each counted as often as it occurs;
-        better_unique, tied_unique: the same counting every text once; copies: how often the own text occurs;
-        pool, pool_unique: sizes. Every duplicate policy follows from these, see `rank_values`.
-    """
-    found = {name: np.zeros(len(queries)) for name in ("better", "tied", "better_unique", "tied_unique")}
-    for start in range(0, len(queries), _BLOCK):
-        here = slice(start, start + _BLOCK)
-        near = queries[here] @ pool.T
-        mine = np.take_along_axis(near, own[here][:, None], axis=1)
-        better, tied = near > mine, near == mine
-        np.put_along_axis(tied, own[here][:, None], False, axis=1)
-        found["better"][here], found["tied"][here] = better @ copies, tied @ copies
-        found["better_unique"][here], found["tied_unique"][here] = better.sum(axis=1), tied.sum(axis=1)
-    sizes = {
-        "copies": copies[own],
-        "pool": np.full(len(own), copies.sum()),
-        "pool_unique": np.full(len(own), len(pool)),
-    }
-    return {name: values.astype(np.float32) for name, values in {**found, **sizes}.items()}
+    counts = np.bincount(codes, minlength=len(names))
+    found = ranks(queries, Pool.build(pool, np.arange(len(pool)), counts=counts), codes[asking])
+    return kept.assign(**{name: found[name] for name in TEXTS["ranks"][1]})

@@ -1,19 +1,14 @@
-"""How is a batch embedded that is too large to keep its activations? In chunks, each computed again for its gradient."""
+"""How are a batch's tokens cut into chunks that are embedded one after the other?"""
 
-import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-from cxrvl.errors import ConfigError
+from cxrvl.models.chunks import checked_chunk, in_chunks
 from cxrvl.models.text.encoder import TextEncoder
 from cxrvl.models.text.tokens import Tokens
 
 
 def encode_in_chunks(encoder: TextEncoder, tokens: Tokens, chunk: int = 0) -> Tensor:
-    """Return embeddings (B, D) with the gradients of the whole batch and the memory of one chunk.
-
-    This is GradCache (Gao et al., arXiv:2101.06983) by checkpointing: the loss sees all embeddings at once, the
-    activations behind them are made anew chunk after chunk, under the same dropout.
+    """Return embeddings (B, D) with the gradients of the whole batch and the memory of one chunk, see `in_chunks`.
 
     Args:
         chunk: texts per chunk; 0 = the whole batch at once.
@@ -21,12 +16,7 @@ def encode_in_chunks(encoder: TextEncoder, tokens: Tokens, chunk: int = 0) -> Te
     Raises:
         ConfigError: a negative chunk.
     """
-    if chunk < 0:
-        raise ConfigError(f"task.chunk is {chunk}; expected a number of texts, or 0 for the whole batch at once")
-    if not chunk or chunk >= len(tokens.input_ids) or not torch.is_grad_enabled():
-        parts = tokens_in(tokens, chunk or len(tokens.input_ids))
-        return torch.cat([encoder(part) for part in parts])
-    return torch.cat([checkpoint(encoder, part, use_reentrant=False) for part in tokens_in(tokens, chunk)])
+    return in_chunks(encoder, tokens_in(tokens, checked_chunk(chunk) or len(tokens.input_ids)))
 
 
 def tokens_in(tokens: Tokens, chunk: int) -> list[Tokens]:

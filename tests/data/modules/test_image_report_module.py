@@ -164,7 +164,9 @@ def test_devices_share_a_global_batch(module, acting):
 def test_empty_reports_are_refused_before_images_are_decoded(module, acting, tmp_path, caplog):
     data = module(empty="error", store_root=str(tmp_path))
     data.trainer = acting()
-    with pytest.raises(DataError, match=r"3 of 39 rows of split 'train' have nothing .* first study 's4' of studies"):
+    with pytest.raises(
+        DataError, match=r"3 of 39 rows of split 'train' have fewer than 2 words .*: studies 's4', 's9' of studies"
+    ):
         data.prepare_data()
     assert data._store is None
     kept = module()
@@ -218,3 +220,126 @@ def test_a_manifest_brings_the_real_notes_as_well(shared, module, acting):
     first, second = (joined(epoch_of(data, acting, epoch), "text") for epoch in (0, 1))
     assert len(first) >= 96
     assert set(first) - set(second)
+
+
+def impressions_of(studies, tmp_path, module, **options):
+    """The same studies; every other one has an impression alone."""
+    frame = pd.read_csv(studies.root / "table.csv", keep_default_na=False)
+    number = frame["study"].str[1:].astype(int)
+    frame["impression"] = "Study " + number.astype(str) + "."
+    frame.loc[number % 2 == 0, "words"] = ""
+    frame.to_csv(studies.root / "impressions.csv", index=False)
+    source = Manifest(
+        studies.root, "impressions.csv", "studies",
+        {"image": "file", "patient": "who", "study": "study", "view": "view", "split": "part", "findings": "words",
+         "impression": "impression"}, {"Effusion": "effusion"},
+    )  # fmt: skip
+    text = {"default": {"policy": "findings_else_impression"}}
+    return module(source=source, text=text, pairing="one_per_study", **options)
+
+
+def alone(data, batches):
+    """Which of an epoch's reports are an impression alone."""
+    return np.array([text.startswith("Study") for text in joined(batches, "text")])
+
+
+def test_reports_of_an_impression_alone_stay_leave_or_come_late(studies, tmp_path, module, acting):
+    kept = impressions_of(studies, tmp_path, module)
+    assert len(kept.rows("train")) == 20
+    assert alone(kept, epoch_of(kept, acting)).sum() == 11  # 10, and study 9, whose findings are empty
+    out = impressions_of(studies, tmp_path, module, impression_only="leave_out")
+    assert len(out.rows("train")) == 9
+    assert not alone(out, epoch_of(out, acting)).any()
+    assert len(out.rows("val")) == 5
+    late = impressions_of(studies, tmp_path, module, impression_only="late", late_epochs=2)
+    counts = []
+    for epoch in range(4):
+        batches = epoch_of(late, acting, epoch)
+        assert len(batches) == 5
+        counts.append(int(alone(late, batches).sum()))
+    assert counts[0] == 0
+    assert 0 < counts[1] < 11
+    assert counts[2:] == [11, 11]
+    again = epoch_of(late, acting, 1)
+    assert joined(again, "text") == joined(epoch_of(late, acting, 1), "text")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"impression_only": "later"}, "did you mean 'late'"),
+        ({"impression_only": "late"}, "expected late with the epochs"),
+        ({"late_epochs": 3}, "and 0 otherwise"),
+    ],
+)
+def test_impression_options_that_cannot_be_right(module, options, message):
+    with pytest.raises(ConfigError, match=message):
+        module(**options)
+
+
+def test_versions_of_reports_come_round(module, acting):
+    style = {"synonyms": 1.0, "shuffle": 1.0}
+    few = module(text={"default": {"policy": "findings", "style": style, "variants": 2}})
+    assert few.text_versions == 2
+    assert module().text_versions is None
+    assert module(text={"default": {"policy": "findings"}}).text_versions == 1
+    texts = []
+    for epoch in range(4):
+        batches = epoch_of(few, acting, epoch)
+        texts.append({int(i): t for b in batches for i, t in zip(b["index"], b["text"], strict=True)})
+    shared = set(texts[0]) & set(texts[1]) & set(texts[2])
+    assert all(texts[0][i] == texts[2][i] for i in shared)
+    assert any(texts[0][i] != texts[1][i] for i in shared)
+    with pytest.raises(ConfigError, match="variants=0"):
+        module(text={"default": {"policy": "findings", "variants": 0}}).texts  # noqa: B018
+
+
+def test_images_are_fixed_where_nothing_is_left_to_chance(module, image_options):
+    assert not module().fixed_images
+    evaluate = image_options["transforms"]["evaluate"]
+    assert module(transforms={"train": evaluate, "evaluate": evaluate}).fixed_images
+
+
+def copied(studies, name, change):
+    """The studies with another table beside the same images."""
+    frame = pd.read_csv(studies.root / "table.csv", keep_default_na=False)
+    change(frame)
+    frame.to_csv(studies.root / f"{name}.csv", index=False)
+    return Manifest(
+        studies.root, f"{name}.csv", name,
+        {"image": "file", "patient": "who", "study": "study", "view": "view", "split": "part", "findings": "words"},
+        {"Effusion": "effusion"},
+    )  # fmt: skip
+
+
+def test_a_report_of_one_word_is_refused_or_left_out(studies, module):
+    def change(frame):
+        frame.loc[frame["study"] == "s2", "words"] = "Normal."
+
+    source = copied(studies, "short", change)
+    with pytest.raises(DataError, match=r"fewer than 2 words of what .*: studies 's2', 's4', 's9' of short"):
+        module(source=source, empty="error").rows("train")
+    rows = module(source=source).rows("train")
+    assert len(rows) == len(module(source=source, least_words=1).rows("train")) - 3
+    with pytest.raises(ConfigError, match="least_words is 0"):
+        module(source=source, least_words=0).texts  # noqa: B018
+
+
+def test_a_pair_in_two_splits_is_refused(studies, module, acting):
+    def change(frame):
+        Image.open(studies.root / "21_0.png").save(studies.root / "11_9.png")
+        row = frame[frame["file"] == "21_0.png"].iloc[0].to_dict()
+        frame.loc[len(frame)] = row | {"file": "11_9.png", "who": "p11", "study": "s11b", "part": "train"}
+
+    data = module(source=copied(studies, "leaking", change))
+    data.trainer = acting()
+    with pytest.raises(DataError, match=r"1 pair\(s\) of .* in the splits train and val alike.*11_9\.png is 21_0\.png"):
+        data.setup("fit")
+
+    def other(frame):
+        change(frame)
+        frame.loc[len(frame) - 1, "words"] = "Another report of the same image."
+
+    apart = module(source=copied(studies, "apart", other))
+    apart.trainer = acting()
+    apart.setup("fit")

@@ -213,7 +213,7 @@ def test_empty_reports_are_refused_or_left_out_and_counted(acting, caplog):
     refused.trainer = acting()
     with pytest.raises(
         DataError,
-        match=r"2 of 42 rows of split 'train' have nothing .*'both' asks for, first study 's3' of written.*skip",
+        match=r"2 of 42 rows of split 'train' have nothing .*'both' asks for: studies 's3', .* of written.*skip",
     ):
         refused.prepare_data()
     data = module(Written(empty=(3, 5, 50)), empty="skip")

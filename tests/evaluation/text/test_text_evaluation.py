@@ -15,6 +15,7 @@ from cxrvl.data.reports.table import ReportTable
 from cxrvl.errors import ConfigError, DataError, RunError
 from cxrvl.evaluation.predictions import read_predictions, write_predictions
 from cxrvl.evaluation.probing import Network
+from cxrvl.evaluation.ranking import Pool, ranks
 from cxrvl.evaluation.row_statistics import Scoring, scored_images, statistics
 from cxrvl.evaluation.statistics.logistic import fit_logistic
 from cxrvl.evaluation.statistics.spearman import PairSpearman
@@ -25,7 +26,6 @@ from cxrvl.evaluation.text import (
     TextRetrievalEvaluator,
 )
 from cxrvl.evaluation.text.clinical import label_agreement
-from cxrvl.evaluation.text.retrieval import ranks
 from cxrvl.evaluation.text.similarity import drawn_pairs
 from cxrvl.evaluation.text_metrics import choice_values, rank_values
 
@@ -96,7 +96,7 @@ def test_ranks_are_those_of_torchmetrics():
     pool /= np.linalg.norm(pool, axis=1, keepdims=True)
     own = rng.integers(25, size=40)
     own[:25] = np.arange(25)  # every document is somebody's
-    frame = pd.DataFrame(ranks(queries, pool, own, np.bincount(own, minlength=25)))
+    frame = pd.DataFrame(ranks(queries, Pool.build(pool, np.arange(25), counts=np.bincount(own, minlength=25)), own))
     near = torch.from_numpy(queries @ pool.T) + 2  # torchmetrics takes what is not positive for not retrieved
     index = torch.arange(40)[:, None].expand(40, 25)
     target = torch.zeros(40, 25, dtype=torch.bool)
