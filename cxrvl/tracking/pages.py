@@ -70,7 +70,7 @@ td small { color: #777; } tr.mean td { font-weight: 600; } details { margin-top:
 def write_page(folder: Path) -> Path:
     """Write `<run>/pages/index.html` from the run's own files; everything but the style is escaped.
 
-    Read: config.yaml, history.jsonl, metrics.json and pages/pictures.json, each where it is there.
+    Read: config.yaml, history.jsonl, metrics.json, pages/pictures.json and the names of galleries, each where it is there.
 
     Returns:
         The page's path.
@@ -82,6 +82,7 @@ def write_page(folder: Path) -> Path:
         f"<h1>{escape(name)}</h1>",
         f'<p class="about">Run {escape(folder.name)}{_drawn(pictures)}. ',
         '<span class="local">This page stays on this machine: it may show patients\' images.</span></p>',
+        *_galleries(folder),
         *_results(folder / "metrics.json"),
         *_curves(folder),
         *(part for kind in KINDS for part in _gallery(kind, [p for p in pictures if p.kind == kind])),
@@ -111,6 +112,14 @@ def _mapping(path: Path) -> Mapping[str, Any]:
 def _drawn(pictures: Sequence[Kept]) -> str:
     last = max(pictures, key=lambda picture: picture.step, default=None)
     return "" if last is None else f"; pictures of epoch {last.epoch + 1}, step {last.step + 1}"
+
+
+def _galleries(folder: Path) -> Iterator[str]:
+    """Link the pages of what was retrieved."""
+    found = sorted(path.name for path in (folder / PAGES).glob("*.html") if path.name != INDEX)
+    if found:
+        links = ", ".join(f'<a href="{escape(name)}">{escape(name.removesuffix(".html"))}</a>' for name in found)
+        yield f'<p class="about">Reports that images found: {links}</p>'
 
 
 def _curves(folder: Path) -> Iterator[str]:
