@@ -8,7 +8,7 @@ from cxrvl.errors import ConfigError
 
 # A blur is a matrix product with a narrow band: cut into tiles of so many pixels, most of the product is band. On a
 # CPU that is several times faster than convolutions with a kernel per image, whose speed hangs on the batch size.
-TILE = 32
+TILE = 16
 
 
 def placed(pixels: Tensor) -> Tensor:
@@ -33,32 +33,36 @@ class Blurs:
         self.down = _bands(weights, self.height)
         self.across = self.down if self.width == self.height else _bands(weights, self.width)
         # On a CPU image after image stays in the cache; a GPU takes all at once.
-        self.together = 1 if rows.device.type == "cpu" else len(rows)
+        n = self.together = 1 if rows.device.type == "cpu" else len(rows)
+        (_, down, tile, wide), (_, across, tile_across, wide_across) = self.down.shape, self.across.shape
+        high, broad = down * tile, across * tile_across
         # The first and the last tile reach over the images: what lies there is weighed zero, but has to be a number.
-        (_, tiles, tile, _), (_, tiles_across, tile_across, _) = self.down.shape, self.across.shape
-        before, pixels = self.reach * self.width, self.together * self.height * self.width
-        after = (tiles * tile - self.height + self.reach) * self.width
-        self._images = weights.new_zeros(before + pixels + after)
-        self.source = self._images[before : before + pixels]
+        before, pixels = self.reach * self.width, n * self.height * self.width
+        first = weights.new_zeros(before + pixels + (high - self.height + self.reach) * self.width)
+        second = weights.new_zeros(n * high * self.width + broad - self.width + 2 * self.reach)
+        self.source = first[before : before + pixels]
         """Where images to be blurred are put, as flat float32 pixels: one on a CPU, all on a GPU."""
-        pixels = self.together * tiles * tile * self.width
-        self._between = weights.new_zeros(self.reach + pixels + tiles_across * tile_across - self.width + self.reach)
+        # Tiles overlap by the reach of the kernel; images of a batch lie one after the other, as tiles do.
+        self._tall = first.as_strided(
+            (n, down, wide, self.width), (self.height * self.width, tile * self.width, self.width, 1)
+        )
+        self._between = second[self.reach : self.reach + n * high * self.width].view(-1, tile, self.width)
+        self._broad = second.as_strided(
+            (n, across, high, wide_across), (high * self.width, tile_across, self.width, 1)
+        )
+        self._done = weights.new_empty(n * across, high, tile_across)
+        self._image = self._done.view(n, across, high, tile_across).transpose(1, 2)[:, : self.height]
+        self._kernels = list(zip(self.down.flatten(0, 1).split(n * down), self.across.mT.flatten(0, 1).split(n * across), strict=True))
 
     def into(self, first: int, out: Tensor) -> None:
         """Blur what `source` holds as the blurs from the `first` on do, into `out` (together, H, W)."""
-        n, part = self.together, slice(first, first + self.together)
-        down, across = self.down[part].flatten(0, 1), self.across[part].flatten(0, 1)
-        tile, wide = down.shape[1:]
-        high, width, tiles = len(down) // n * tile, self.width, len(across) // n
-        # Tiles overlap by the reach of the kernel; images of a batch lie one after the other, as tiles do.
-        strides = (self.height * width, tile * width, width, 1)
-        tall = self._images.as_strided((n, len(down) // n, wide, width), strides).flatten(0, 1)
-        between = self._between[self.reach : self.reach + n * high * width].view(-1, tile, width)
-        torch.bmm(down, tall, out=between)
-        tile, wide = across.shape[1:]
-        broad = self._between.as_strided((n, tiles, high, wide), (high * width, tile, width, 1)).flatten(0, 1)
-        done = torch.bmm(broad, across.mT).view(n, tiles, high, tile).transpose(1, 2)
-        torch.clamp(done.reshape(n, high, -1)[:, : self.height, :width], 0.0, 1.0, out=out)
+        down, across = self._kernels[first]
+        torch.bmm(down, self._tall.flatten(0, 1), out=self._between)
+        torch.bmm(self._broad.flatten(0, 1), across, out=self._done)
+        if self._image[0, 0].numel() == self.width:
+            torch.clamp(self._image, 0.0, 1.0, out=out.view(self._image.shape))
+        else:
+            torch.clamp(self._image.flatten(2)[..., : self.width], 0.0, 1.0, out=out)
 
     def blur_(self, images: Tensor) -> Tensor:
         """Overwrite those of (B, 1, H, W) float32 images that are blurred; the same images."""

@@ -64,18 +64,18 @@ def _framed(images: Tensor, fixed: Tensor, size: tuple[int, int]) -> Tensor:
     fixed[:, 1, 2] += (torch.arange(n) % some * down + top) << BITS
     fixed = fixed.to(whole)
     row, column = (torch.arange(length, dtype=whole) for length in size)
-    columns, rows = fixed[:, :, 0, None] * column, fixed[:, :, 1, None] * row + fixed[:, :, 2, None]
-    x, y = torch.empty(2, some, *size, dtype=whole)
+    columns = (fixed[:, :, 0, None] * column)[:, :, None, :]
+    rows = (fixed[:, :, 1, None] * row + fixed[:, :, 2, None])[..., None]
+    places = torch.empty(some, 2, *size, dtype=whole)
     frames = images.new_zeros(some, down, across)
     inner = frames[:, top : top + high, left : left + wide]
     out = images.new_empty(n, 1, *size)
-    for i in range(0, n, some):
-        part = slice(i, min(i + some, n))
-        x, y = x[: part.stop - i], y[: part.stop - i]
-        inner[: len(x)].copy_(images[part, 0])
-        torch.add(columns[part, 0, None, :], rows[part, 0, :, None], out=x).bitwise_right_shift_(BITS)
-        torch.add(columns[part, 1, None, :], rows[part, 1, :, None], out=y).bitwise_right_shift_(BITS)
-        torch.index_select(frames.view(-1), 0, x.add_(y, alpha=across).view(-1), out=out[part].view(-1))
+    parts = (tensor.split(some) for tensor in (images[:, 0], columns, rows, out.flatten(1)))
+    for image, column, row, made in zip(*parts, strict=True):
+        k = len(image)
+        inner[:k].copy_(image)
+        x, y = torch.add(column, row, out=places[:k]).bitwise_right_shift_(BITS).unbind(1)
+        torch.index_select(frames.view(-1), 0, torch.add(x, y, alpha=across).view(-1), out=made.view(-1))
     return out
 
 
