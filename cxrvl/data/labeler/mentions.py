@@ -67,8 +67,9 @@ def mentions(sentence: str) -> list[Mention]:
         return []
     found: list[Mention] = []
     segments = _segments(text) if _BOUNDARY in signs else [(0, len(text))]
+    findings = _rules().findings
     for number in sorted(numbers):
-        finding = _rules().findings[number]
+        finding = findings[number]
         excluded: list[tuple[int, int]] | None = None  # looked for once something is mentioned
         taken: list[tuple[int, int]] = []
         for value, pattern in finding.patterns:

@@ -12,15 +12,16 @@ from cxrvl.errors import ConfigError
 MARKER = "___"
 """MIMIC-CXR's mark for removed text; `deidentification_marker` writes all marks this way."""
 
+# An expression that begins with a letter or a set of them is looked for fastest: looks back come second.
 _MARKS = (
-    r"(?:(?<!X)X{3,}+|(?<!_)_{2,}+|\[\*\*[^\]\n]{0,120}\*\*\]|<(?:NAME|DATE|AGE|ID|HOSPITAL|LOCATION|PHONE|DOCTOR)>|"
+    r"(?:X(?<!XX)X{2,}+|_(?<!__)_++|\[\*\*[^\]\n]{0,120}\*\*\]|<(?:NAME|DATE|AGE|ID|HOSPITAL|LOCATION|PHONE|DOCTOR)>|"
     r"\[(?:NAME|DATE|REDACTED|REMOVED)\])"
 )
 _MARK = re.compile(_MARKS)
 _SIGNS = ("XXX", "__", "[", "<")
-_XRAY = re.compile(r"\b([Xx])-(?:X{3,}|_{2,})")
+_XRAY = re.compile(r"([Xx])(?<!\w[Xx])-(?:X{3,}|_{2,})")
 _AGE = re.compile(rf"{_MARKS}[ -]?(?=year|yo\b|y/o|month|week|day)")
-_MARKS_IN_A_ROW = re.compile(rf"(?:{_MARKS}[ ,/]*)+")
+_MARKS_IN_A_ROW = re.compile(rf"{_MARKS}[ ,/]*(?:{_MARKS}[ ,/]*)*")
 _TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9]{0,14}(?:\s[^<>\n]{0,200})?/?>")
 _BREAK = re.compile(r"<(?:br|/p|/div|/li|/tr)\s*/?>", re.I)
 _COUNT, _BULLET = r"\(?\d{1,2}[.)]", r"[-*\u2022\u25cf]"
@@ -33,7 +34,7 @@ _NUMBER = re.compile(
 _OPEN_LINE = re.compile(
     rf"(?<=[\w)%])[ \t]*\n(?=[ \t]*(?:(?:{_COUNT}|{_BULLET})[ \t]+[^\W\d_]|[A-Z][A-Za-z/& ()-]{{1,30}}:[ \t]*\S))"
 )
-_MARKED = re.compile(r"\d[.)]|[-*\u2022\u25cf][ \t]")  # part of whatever `_NUMBER` matches
+_MARKED = re.compile(r"[-\d*\u2022\u25cf](?:(?<=\d)[.)]|(?<!\d)[ \t])")  # part of whatever `_NUMBER` matches
 _BULLETS = ("-", "*", "\u2022", "\u25cf")
 _SIGNATURE = re.compile(
     r"(?im)^.{0,40}\b(?:electronically signed|dictated (?:by|and)|signed by|transcribed|transcriptionist|approved by|"

@@ -111,7 +111,9 @@ def test_an_impression_alone():
 
 def test_expansion_does_not_depend_on_the_process():
     """Two abbreviations that differ by a capital alone are tried in one order, whatever order a set of words has."""
-    command = "from cxrvl.data.reports import abbreviations as a; print(a._short_pattern().pattern)"
+    command = (
+        "from cxrvl.data.reports import abbreviations as a; print([p.pattern for p in a._short_patterns().values()])"
+    )
     patterns = {
         subprocess.run(
             [sys.executable, "-c", command], env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True

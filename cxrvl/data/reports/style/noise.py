@@ -42,21 +42,20 @@ def typing_errors(text: str, rng: np.random.Generator, strength: float) -> Style
 
 def case(text: str, rng: np.random.Generator, strength: float) -> Styled:
     """Write whole sentences in capitals, or without them, each with probability `strength`."""
-    edits = []
-    for span in split_sentences(text):
-        drawn, capitals = rng.random() < strength, rng.random() < 0.5
+    edits, spans = [], split_sentences(text)
+    for span, (drawn, other) in zip(spans, rng.random((len(spans), 2)).tolist(), strict=True):
         sentence = span.of(text)
-        if drawn and sentence.isascii():
-            edits.append(Edit(span.start, span.end, sentence.upper() if capitals else sentence.lower(), "case"))
+        if drawn < strength and sentence.isascii():
+            edits.append(Edit(span.start, span.end, sentence.upper() if other < 0.5 else sentence.lower(), "case"))
     return apply_edits(text, edits)
 
 
 def punctuation(text: str, rng: np.random.Generator, strength: float) -> Styled:
     """Double or drop the full stop of sentences (a line break then ends them), each with probability `strength`."""
     edits, spans = [], split_sentences(text)
-    for number, span in enumerate(spans):
-        drawn, doubled = rng.random() < strength, rng.random() < 0.5
-        if not drawn or text[span.end - 1] != ".":
+    for number, (drawn, other) in enumerate(rng.random((len(spans), 2)).tolist()):
+        span, doubled = spans[number], other < 0.5
+        if drawn >= strength or text[span.end - 1] != ".":
             continue
         after = spans[number + 1].start if number + 1 < len(spans) else len(text)
         if doubled or number + 1 == len(spans):

@@ -10,7 +10,6 @@ import numpy as np
 from cxrvl.data.reports.edits import Edit, Styled, apply_edits
 from cxrvl.data.reports.phrases import Phrases
 
-
 _BEGIN = re.compile(r"[.!?;\n](?:(?<=\n)|\s)")
 """Behind it, as at the beginning of the text, a cue of `negations` may stand."""
 
