@@ -58,9 +58,9 @@ def _generator() -> np.random.Generator:
 class _NoSeed(ISeedSequence):
     """Keeps Philox from asking the system for entropy (18 us): its key is set afterwards."""
 
-    def generate_state(self, n_words: int, dtype: type = np.uint32) -> np.ndarray:
+    def generate_state(self, n_words: int, dtype: object = np.uint32) -> np.ndarray:
         """Return zeros."""
-        return np.zeros(n_words, dtype=dtype)
+        return np.zeros(n_words, dtype=np.uint64)
 
 
 _KEY = struct.Struct("<2Q")
