@@ -1,5 +1,7 @@
 """How well do images find their reports among those of a batch, and reports their images?"""
 
+from typing import Any
+
 import torch
 from open_clip.loss import ClipLoss
 from torch import Tensor, nn
@@ -122,13 +124,13 @@ class SigLIP(ImageTextLoss):
         total = image.new_zeros(())
         for start in range(0, len(image), step):
             rows = slice(start, start + step)
-            parts = [None if relation is None else relation[rows] for relation in (out, near)]
-            given = (image[rows], texts, scale, bias, right[rows], *parts)
+            some_out, some_near = (None if relation is None else relation[rows] for relation in (out, near))
+            given: tuple[Any, ...] = (image[rows], texts, scale, bias, right[rows], some_out, some_near)
             total = total + (
-                _answers(*given) if step >= len(image) else checkpoint(
-                    _answers, *given, use_reentrant=False, preserve_rng_state=False
-                )
-            )  # fmt: skip
+                _answers(*given)
+                if step >= len(image)
+                else checkpoint(_answers, *given, use_reentrant=False, preserve_rng_state=False)
+            )
         return total / len(image)
 
 

@@ -131,7 +131,7 @@ def load_timm(network: Any, weights: str, in_channels: int) -> None:
     load_weights(network, state, origin=weights, may_exceed=[key for key in state if key.startswith(_HEADS)])
 
 
-def _create(name: str, arguments: Mapping[str, Any], published: bool) -> nn.Module:
+def _create(name: str, arguments: Mapping[str, Any], published: bool) -> Any:
     try:
         return timm.create_model(name, pretrained=published, **arguments)
     except OSError as error:

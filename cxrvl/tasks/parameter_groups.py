@@ -49,13 +49,13 @@ def parameter_groups(
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        part = next((p for p in groups if name.startswith(parts[p])), None)
-        options = groups[part] if part is not None else {}
+        of = next((part for part in groups if name.startswith(parts[part])), None)
+        options = groups[of] if of is not None else {}
         rate, decay = options.get("lr", lr), options.get("weight_decay", weight_decay)
-        if part is not None and options.get("layer_decay", 1.0) != 1.0:
+        if of is not None and options.get("layer_decay", 1.0) != 1.0:
             if rate is None:
-                raise ConfigError(f"task.groups.{part}.layer_decay lowers a rate; set task.groups.{part}.lr")
-            depth, deepest = depths[part][name]
+                raise ConfigError(f"task.groups.{of}.layer_decay lowers a rate; set task.groups.{of}.lr")
+            depth, deepest = depths[of][name]
             rate *= options["layer_decay"] ** (deepest - depth)
         if parameter.ndim < 2 or name.rpartition(".")[2] in _TABLES:
             decay = 0.0

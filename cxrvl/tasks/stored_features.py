@@ -100,7 +100,8 @@ def network_digest(network: nn.Module, precision: str) -> str:
     All weights and buffers, stored in a checkpoint or not; how a text is read; the classes of the modules; the precision.
     """
     digest = hashlib.sha256(json.dumps([precision, _reading(network), repr(network)]).encode())
-    for name, value in sorted([*network.named_parameters(), *network.named_buffers()], key=lambda pair: pair[0]):
+    tensors: dict[str, Any] = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    for name, value in sorted(tensors.items()):
         digest.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

@@ -78,6 +78,16 @@ def test_an_image_tower_starts_from_a_classifier(runs):
 
 
 @pytest.mark.slow
+def test_a_text_tower_of_another_width_is_refused(runs):
+    cli, found, _ = runs
+    said = cli(
+        "train", *DUAL, *SMALL, "name=wider", "model.text_tower.base.sizes.hidden_size=48",
+        f"+init_from={{run: '{found['texts'].run_id}', parts: {{text_tower: encoder}}}}", code=1,
+    )  # fmt: skip
+    assert re.search(r"belongs to another model \(text_tower from encoder\).*of another shape", said), said
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [

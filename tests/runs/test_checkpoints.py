@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import EMAWeightAveraging
 from torch.utils.data import DataLoader, TensorDataset
 
 from cxrvl.errors import RunError, WeightsError
@@ -42,14 +43,14 @@ class Regression(pl.LightningModule):
 def fit(tmp_path):
     """Train for some steps, continued from where `resume_point` says, and return the weights."""
 
-    def fit(steps=-1, written_by=None, every_steps=1, **settings):
+    def fit(steps=-1, written_by=None, every_steps=1, more=(), **settings):
         torch.manual_seed(1)
         images = torch.randn(4, 3).repeat(8, 1)  # eight batches alike: this loader does not continue where it was
         loader = DataLoader(TensorDataset(images, images.sum(1, keepdim=True)), batch_size=4)
         keeper = CheckpointKeeper(tmp_path, "val/loss", "min", 1e9, every_steps, written_by)
         quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "barebones": False}
         trainer = pl.Trainer(
-            accelerator="cpu", max_epochs=2, max_steps=steps, callbacks=[keeper], num_sanity_val_steps=0,
+            accelerator="cpu", max_epochs=2, max_steps=steps, callbacks=[keeper, *more], num_sanity_val_steps=0,
             enable_model_summary=False, **{**quiet, **settings},
         )  # fmt: skip
         module = Regression()
@@ -230,3 +231,39 @@ def test_sharded_weights_are_gathered_for_every_checkpoint(fit, tmp_path, monkey
     for name in ("last.ckpt", "final.ckpt"):
         written = torch.load(tmp_path / name, weights_only=True)["state_dict"]
         assert torch.equal(written["layer.weight"], whole["layer.weight"])
+
+
+class Recorder(pl.Callback):
+    """The weights after every step."""
+
+    def __init__(self):
+        self.weights = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.weights.append(pl_module.layer.weight.detach().clone())
+
+
+def kept(folder, name="final.ckpt"):
+    return torch.load(folder / name, weights_only=True)["state_dict"]["layer.weight"]
+
+
+def test_averaged_weights_are_what_is_kept(fit, tmp_path):
+    recorder = Recorder()
+    fit(more=[recorder, EMAWeightAveraging(decay=0.9)])
+    mean, after = recorder.weights[0], []
+    for weight in recorder.weights[1:]:
+        mean = 0.9 * mean + 0.1 * weight
+        after.append(mean)
+    torch.testing.assert_close(kept(tmp_path), after[-1])
+    torch.testing.assert_close(kept(tmp_path, "best.ckpt"), after[-1])  # the average comes nearer with every step
+    assert not torch.allclose(kept(tmp_path), recorder.weights[-1], atol=1e-3)
+
+
+def test_an_average_goes_on_where_it_stopped(fit, tmp_path):
+    fit(more=[EMAWeightAveraging(decay=0.9)])
+    whole = kept(tmp_path)
+    for path in tmp_path.iterdir():
+        path.unlink()
+    fit(5, more=[EMAWeightAveraging(decay=0.9)])
+    fit(more=[EMAWeightAveraging(decay=0.9)])
+    torch.testing.assert_close(kept(tmp_path), whole)
