@@ -162,6 +162,9 @@ def _maps(task: Any, images: torch.Tensor, words: Sequence[Sequence[Passage]]) -
     except ConfigError as error:
         log.info("the retrieval gallery shows no maps: %s", error)
         return [[] for _ in words]
+    if found[0].shape[1] * found[0].shape[2] == 1:
+        log.info("the retrieval gallery shows no maps: the image tower's map of these images is a single place")
+        return [[] for _ in words]
     return [
         [(word.body, one) for word, one in zip(some, maps, strict=True)]
         for some, maps in zip(words, found, strict=True)

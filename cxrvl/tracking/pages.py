@@ -39,7 +39,8 @@ TITLES = {
 WIDE = ("val/attention", "val/cls_attention", "train/views")
 COLUMNS = (
     "auroc", "drop", "auprc", "sensitivity", "specificity", "brier", "jafroc", "pointing_game", "in_box", "chance",
-    "positives", "n",
+    "recall_at_1", "recall_at_5", "recall_at_10", "mrr", "median_rank", "precision_at_5", "precision_at_10", "f1",
+    "macro_f1_14", "micro_f1_14", "pool", "positives", "n",
 )  # fmt: skip
 """Which numbers of metrics.json the page shows, where they are there."""
 
@@ -178,7 +179,7 @@ def _scores(title: str, values: Mapping[str, Any]) -> Iterator[str]:
         + "".join(f"<td>{_cell(row, column)}</td>" for column in columns) + "</tr>"
         for label, row in rows.items()
     )  # fmt: skip
-    count = values.get("images", "?")
+    count = values.get("images", values.get("reports", "?"))
     yield f"<h2>{escape(title)}, {count} images</h2>"
     yield f"<table><tr>{head}</tr>{lines}</table>"
 

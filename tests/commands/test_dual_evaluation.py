@@ -12,7 +12,7 @@ from cxrvl.runs.store import RunStore
 SMALL = (
     "data=phantom_pairs", "task=dual_tower", "model=dual_tiny", "evaluation=dual", "name=pairs", "logger=none",
     "evaluation/prompts@evaluation.zero_shot.prompts=phantom", "data.source.images=160", "data.batch_size=16",
-    "trainer.max_epochs=1", "data.store.size=32", "model.text_tower.base.sizes.hidden_size=32",
+    "trainer.max_epochs=1", "data.store.size=32", "+model.backbone.last_stride=1", "model.text_tower.base.sizes.hidden_size=32",
     "model.text_tower.base.sizes.intermediate_size=64", "model.dim=16",
     *(f"evaluation.{name}.bootstrap=20" for name in ("retrieval", "styles", "reports", "zero_shot", "probe", "few_shot")),
 )  # fmt: skip

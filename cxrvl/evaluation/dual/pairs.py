@@ -93,7 +93,7 @@ class Pairs:
 
     def reports(self, style: str = PLAIN) -> Vectors:
         """Vectors (S, D) of the studies' reports in a style; plain reports that read the same have the same."""
-        vectors = np.stack([self.frame[f"text/{style}"].iloc[place] for place in self.first])
+        vectors = np.stack(list(self.frame[f"text/{style}"].to_numpy()[self.first]))
         if style == PLAIN:  # computed in different batches, equal texts may differ in the last bit
             vectors = vectors[np.unique(self.said, return_index=True)[1]][self.said]
         return vectors

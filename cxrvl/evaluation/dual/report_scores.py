@@ -82,13 +82,13 @@ class ReportScoresEvaluator:
         return report_metrics(predictions, self.options)
 
     def _found(self, asking: Pairs, pool: Pairs) -> pd.DataFrame:
-        near, places = nearest(asking.images, pool.report_pool(), 1)
+        top = nearest(asking.images, pool.report_pool(), 1)
         own = asking.frame["report"].to_numpy()
-        others = pool.frame["report"].to_numpy()[pool.first[places[:, 0]]]
+        others = pool.frame["report"].to_numpy()[pool.first[top.places[:, 0]]]
         about = {name: asking.frame[name] for name in IMAGE_COLUMNS}
-        scores = {f"score/{name}": published(name, own, others) for name in self.scores}
+        scores = {f"score/{name}": published(name, list(own), list(others)) for name in self.scores}
         return pd.DataFrame({
-            **about, "text": asking.frame["said"], "found": pool.report_names()[places[:, 0]], "near": near[:, 0],
+            **about, "text": asking.frame["said"], "found": pool.report_names()[top.places[:, 0]], "near": top.near[:, 0],
             "pool": float(len(pool.first)), **_labelled("target", own), **_labelled("found", others), **scores,
         })  # fmt: skip
 

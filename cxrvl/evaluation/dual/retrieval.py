@@ -12,7 +12,7 @@ from cxrvl.errors import ConfigError
 from cxrvl.evaluation.dual.pairs import PLAIN, Pairs, embedded_pairs, joined_pairs, predictions_of
 from cxrvl.evaluation.predictions import IMAGE_COLUMNS, NEAREST, Predictions
 from cxrvl.evaluation.probing import Batch, Network
-from cxrvl.evaluation.ranking import Pool, Vectors, nearest, ranks
+from cxrvl.evaluation.ranking import Nearest, ranks
 from cxrvl.evaluation.text_metrics import TextOptions, text_metrics
 
 if TYPE_CHECKING:
@@ -108,16 +108,16 @@ class ImageTextRetrievalEvaluator:
             vectors, texts, studies = pairs.reports(style), pairs.said, np.arange(len(pairs.first))
         rows = pairs.frame.iloc[asking].reset_index(drop=True)
         about = {column: rows[column] for column in IMAGE_COLUMNS}
-        found = {**ranks(vectors, pool, texts, studies), **nearest_columns(vectors, pool, names)}
+        top = Nearest(len(vectors), pool, NEAREST)
+        found = {**ranks(vectors, pool, texts, studies, top), **nearest_columns(top, names)}
         return pd.DataFrame({**about, "label": name, "text": rows["said"], **found})
 
 
-def nearest_columns(queries: Vectors, pool: Pool, names: np.ndarray) -> dict[str, Any]:
+def nearest_columns(top: Nearest, names: np.ndarray) -> dict[str, Any]:
     """Names and similarities of the nearest documents, `found_<n>` and `near_<n>`; "" and NaN in a smaller pool."""
-    near, places = nearest(queries, pool, NEAREST)
     columns: dict[str, Any] = {}
     for number in range(NEAREST):
-        there = number < near.shape[1]
-        columns[f"found_{number + 1}"] = names[places[:, number]] if there else ""
-        columns[f"near_{number + 1}"] = near[:, number] if there else np.float32(np.nan)
+        there = number < top.near.shape[1]
+        columns[f"found_{number + 1}"] = names[top.places[:, number]] if there else ""
+        columns[f"near_{number + 1}"] = top.near[:, number] if there else np.float32(np.nan)
     return columns

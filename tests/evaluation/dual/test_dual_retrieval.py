@@ -74,15 +74,15 @@ def test_blocks_change_nothing(monkeypatch):
     monkeypatch.setattr("cxrvl.evaluation.ranking.BLOCK", 5)
     cut = ranks(queries, pool, asked, np.arange(len(queries)))
     assert all((whole[name] == cut[name]).all() for name in whole)
-    np.testing.assert_array_equal(near[0], nearest(queries, pool, 5)[0])
+    np.testing.assert_array_equal(near.near, nearest(queries, pool, 5).near)
 
 
 def test_the_nearest_documents_are_named_by_their_own_places():
     rng = np.random.default_rng(0)
     documents, queries = rng.standard_normal((30, 6)).astype(np.float32), rng.standard_normal((4, 6)).astype(np.float32)
-    near, places = nearest(queries, Pool.build(documents, rng.permutation(30) % 7, None), 5)
-    np.testing.assert_array_equal(places, np.argsort(-(queries @ documents.T), axis=1)[:, :5])
-    np.testing.assert_allclose(near, np.sort(queries @ documents.T, axis=1)[:, ::-1][:, :5], rtol=1e-6)
+    found = nearest(queries, Pool.build(documents, rng.permutation(30) % 7, None), 5)
+    np.testing.assert_array_equal(found.places, np.argsort(-(queries @ documents.T), axis=1)[:, :5])
+    np.testing.assert_allclose(found.near, np.sort(queries @ documents.T, axis=1)[:, ::-1][:, :5], rtol=1e-6)
 
 
 def test_the_median_is_numpys_and_its_replicates_those_of_repeated_rows():
