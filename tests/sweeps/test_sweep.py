@@ -77,7 +77,9 @@ def test_a_stopped_sweep_goes_on_where_it_was(cli):
     assert process.returncode == 130, out + err
     assert "the same command continues" in err
     found = [json.loads(path.read_text()) for path in cli.runs.glob("*/status.json")]
-    assert [(status["state"], status["interrupted"]) for status in found] == [("queued", True)], "the second was not begun"
+    assert [(status["state"], status["interrupted"]) for status in found] == [("queued", True)], (
+        "the second was not begun"
+    )
     out = cli(*sweep)
     assert states(cli.runs) == ["done"] * 2
     assert len(started(out)) == 2

@@ -47,12 +47,12 @@ class Blurs:
             (n, down, wide, self.width), (self.height * self.width, tile * self.width, self.width, 1)
         )
         self._between = second[self.reach : self.reach + n * high * self.width].view(-1, tile, self.width)
-        self._broad = second.as_strided(
-            (n, across, high, wide_across), (high * self.width, tile_across, self.width, 1)
-        )
+        self._broad = second.as_strided((n, across, high, wide_across), (high * self.width, tile_across, self.width, 1))
         self._done = weights.new_empty(n * across, high, tile_across)
         self._image = self._done.view(n, across, high, tile_across).transpose(1, 2)[:, : self.height]
-        self._kernels = list(zip(self.down.flatten(0, 1).split(n * down), self.across.mT.flatten(0, 1).split(n * across), strict=True))
+        self._kernels = list(
+            zip(self.down.flatten(0, 1).split(n * down), self.across.mT.flatten(0, 1).split(n * across), strict=True)
+        )
 
     def into(self, first: int, out: Tensor) -> None:
         """Blur what `source` holds as the blurs from the `first` on do, into `out` (together, H, W)."""
