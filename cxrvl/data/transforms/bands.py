@@ -57,8 +57,9 @@ class Blurs:
     def into(self, first: int, out: Tensor) -> None:
         """Blur what `source` holds as the blurs from the `first` on do, into `out` (together, H, W)."""
         down, across = self._kernels[first]
-        torch.bmm(down, self._tall.flatten(0, 1), out=self._between)
-        torch.bmm(self._broad.flatten(0, 1), across, out=self._done)
+        # A view of one image's tiles, a copy of several images'.
+        torch.bmm(down, self._tall[0] if self.together == 1 else self._tall.flatten(0, 1), out=self._between)
+        torch.bmm(self._broad[0] if self.together == 1 else self._broad.flatten(0, 1), across, out=self._done)
         if self._image[0, 0].numel() == self.width:
             torch.clamp(self._image, 0.0, 1.0, out=out.view(self._image.shape))
         else:
