@@ -114,8 +114,8 @@ def _look_up(images: Tensor, curves: Tensor, changed: Tensor, blurs: Blurs | Non
         return out if blurs is None else blurs.blur_(out)
     looked_up = set(changed.tolist())
     blurred = {} if blurs is None else {row: i for i, row in enumerate(blurs.rows.tolist())}
-    for i, (image, value, made) in enumerate(zip(images.flatten(1), values, out, strict=True)):
-        flat = blurs.source if blurs is not None and i in blurred else made.view(-1)
+    for i, (image, value, made) in enumerate(zip(images.flatten(1), values, out.flatten(1), strict=True)):
+        flat = blurs.source if blurs is not None and i in blurred else made
         # A core divides in a fraction of the time it looks up.
         if i in looked_up:
             torch.index_select(value, 0, image.to(torch.int32), out=flat)
