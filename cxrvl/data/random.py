@@ -4,15 +4,18 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 MASK = (1 << 64) - 1
 GOLDEN = 0x9E3779B97F4A7C15
 FIRST, SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 SHIFTS = (30, 27, 31)
+Words = TypeVar("Words", Tensor, NDArray[np.int64])
 
 
 class _Whole(NamedTuple):
@@ -61,7 +64,7 @@ class Draw:
     def copies(self, n: int) -> "Draw":
         """n samples of each one, (n * B,) copy after copy: copy c draws its own numbers, the same whatever n is."""
         numbers = torch.arange(1, n + 1, device=self.keys.device, dtype=torch.int64)[:, None] * _signed(GOLDEN)
-        return replace(self, keys=_mix_tensor(self.keys.to(torch.int64)[None] + numbers).flatten())
+        return replace(self, keys=_mix_all(self.keys.to(torch.int64)[None] + numbers).flatten())
 
     def uniform(self, name: str, k: int) -> Tensor:
         """(B, k) float32 in [0, 1), multiples of 2**-24."""
@@ -86,9 +89,13 @@ class Draw:
         state = 0
         for part in (self.seed, self.epoch, word):
             state = _mix((state + GOLDEN ^ part) & MASK)
-        sample = _mix_tensor(self.keys.to(torch.int64)[:, None] + _signed(state))
-        columns = torch.arange(1, k + 1, device=self.keys.device, dtype=torch.int64)[None] * _signed(GOLDEN)
-        return _mix_tensor(sample + columns)
+        keys = self.keys.to(torch.int64)
+        if keys.device.type == "cpu":
+            # NumPy begins an operation in a fraction of PyTorch's time, and these are many small ones.
+            columns = np.arange(1, k + 1)[None] * _signed(GOLDEN)
+            return torch.from_numpy(_mix_all(_mix_all(keys.numpy()[:, None] + _signed(state)) + columns))
+        places = torch.arange(1, k + 1, device=keys.device, dtype=torch.int64)[None] * _signed(GOLDEN)
+        return _mix_all(_mix_all(keys[:, None] + _signed(state)) + places)
 
 
 def _signed(word: int) -> int:
@@ -101,12 +108,12 @@ def _mix(x: int) -> int:
     return x ^ x >> SHIFTS[2]
 
 
-def _mix_tensor(x: Tensor) -> Tensor:
+def _mix_all(x: Words) -> Words:
     """splitmix64's finaliser on int64 (products wrap; the shift is made logical by a mask)."""
-    x = (x ^ _shift(x, SHIFTS[0])).mul_(_signed(FIRST))
-    x = (x ^ _shift(x, SHIFTS[1])).mul_(_signed(SECOND))
+    x = (x ^ _shift(x, SHIFTS[0])) * _signed(FIRST)
+    x = (x ^ _shift(x, SHIFTS[1])) * _signed(SECOND)
     return x ^ _shift(x, SHIFTS[2])
 
 
-def _shift(x: Tensor, by: int) -> Tensor:
-    return (x >> by).bitwise_and_((1 << (64 - by)) - 1)
+def _shift(x: Words, by: int) -> Words:
+    return (x >> by) & (1 << (64 - by)) - 1

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from cxrvl.data.random import GOLDEN, Draw, _mix, _mix_tensor, _signed
+from cxrvl.data.random import GOLDEN, Draw, _mix, _mix_all, _signed
 
 
 def draw(keys, seed=1, epoch=2):
@@ -28,13 +28,14 @@ def test_values_are_fixed_for_ever():
 
 
 def test_first_step_is_splitmix64():
-    # Against plain Python integers: the tensor version wraps and shifts as 64-bit words do.
+    # Against plain Python integers: tensors and arrays wrap and shift as 64-bit words do.
 
     # The published first output of splitmix64 with seed 0.
     assert _mix(GOLDEN) == 0xE220A8397B1DCDAF
     words = [0, 1, 2**63, 2**64 - 1, 0x123456789ABCDEF0]
-    got = _mix_tensor(torch.tensor([_signed(word) for word in words]))
-    assert got.tolist() == [_signed(_mix(word)) for word in words]
+    signed = torch.tensor([_signed(word) for word in words])
+    for got in (_mix_all(signed), _mix_all(signed.numpy())):
+        assert got.tolist() == [_signed(_mix(word)) for word in words]
 
 
 @settings(max_examples=25, deadline=None)

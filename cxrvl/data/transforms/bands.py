@@ -35,34 +35,38 @@ class Blurs:
         # On a CPU image after image stays in the cache; a GPU takes all at once.
         n = self.together = 1 if rows.device.type == "cpu" else len(rows)
         (_, down, tile, wide), (_, across, tile_across, wide_across) = self.down.shape, self.across.shape
-        high, broad = down * tile, across * tile_across
+        high, long = down * tile, across * tile_across
         # The first and the last tile reach over the images: what lies there is weighed zero, but has to be a number.
         before, pixels = self.reach * self.width, n * self.height * self.width
         first = weights.new_zeros(before + pixels + (high - self.height + self.reach) * self.width)
-        second = weights.new_zeros(n * high * self.width + broad - self.width + 2 * self.reach)
+        second = weights.new_zeros(n * high * self.width + long - self.width + 2 * self.reach)
         self.source = first[before : before + pixels]
         """Where images to be blurred are put, as flat float32 pixels: one on a CPU, all on a GPU."""
         # Tiles overlap by the reach of the kernel; images of a batch lie one after the other, as tiles do.
-        self._tall = first.as_strided(
+        tall = first.as_strided(
             (n, down, wide, self.width), (self.height * self.width, tile * self.width, self.width, 1)
         )
         self._between = second[self.reach : self.reach + n * high * self.width].view(-1, tile, self.width)
-        self._broad = second.as_strided((n, across, high, wide_across), (high * self.width, tile_across, self.width, 1))
+        broad = second.as_strided(
+            (n, across, high, wide_across), (high * self.width, tile_across, self.width, 1)
+        )
         self._done = weights.new_empty(n * across, high, tile_across)
         self._image = self._done.view(n, across, high, tile_across).transpose(1, 2)[:, : self.height]
-        self._kernels = list(
-            zip(self.down.flatten(0, 1).split(n * down), self.across.mT.flatten(0, 1).split(n * across), strict=True)
-        )
+        # One image's tiles are a view of it; several images' are copied first.
+        self._tall, self._broad = (tall[0], broad[0]) if n == 1 else (tall, broad)
+        self._whole = long == self.width
+        kernels = (bands.flatten(0, 1).split(n * bands.shape[1]) for bands in (self.down, self.across.mT))
+        self._kernels = list(zip(*kernels, strict=True))
 
     def into(self, first: int, out: Tensor) -> None:
-        """Blur what `source` holds as the blurs from the `first` on do, into `out` (together, H, W)."""
+        """Blur what `source` holds as the blurs from the `first` on do, into `out`: contiguous, of as many pixels."""
         down, across = self._kernels[first]
-        torch.bmm(down, self._tall.flatten(0, 1), out=self._between)
-        torch.bmm(self._broad.flatten(0, 1), across, out=self._done)
-        if self._image[0, 0].numel() == self.width:
+        torch.bmm(down, self._tall if self.together == 1 else self._tall.flatten(0, 1), out=self._between)
+        torch.bmm(self._broad if self.together == 1 else self._broad.flatten(0, 1), across, out=self._done)
+        if self._whole:
             torch.clamp(self._image, 0.0, 1.0, out=out.view(self._image.shape))
         else:
-            torch.clamp(self._image.flatten(2)[..., : self.width], 0.0, 1.0, out=out)
+            torch.clamp(self._image.flatten(2)[..., : self.width], 0.0, 1.0, out=out.view(-1, self.height, self.width))
 
     def blur_(self, images: Tensor) -> Tensor:
         """Overwrite those of (B, 1, H, W) float32 images that are blurred; the same images."""
@@ -73,7 +77,7 @@ class Blurs:
                 self.into(first, images[int(part)])
             else:
                 out = torch.empty(shape, device=images.device)
-                self.into(0, out[:, 0])
+                self.into(0, out)
                 images.index_copy_(0, part, out)
         return images
 

@@ -65,10 +65,8 @@ def identity(n: int, device: torch.device | None = None) -> Tensor:
 
 def box_matrix(x0: Tensor, y0: Tensor, x1: Tensor, y1: Tensor) -> Tensor:
     """Matrices (n, 3, 3) float64 of crops; x0 > x1 mirrors. All (n,) in shares of the input."""
-    matrix = identity(len(x0), x0.device)
-    matrix[:, 0, 0], matrix[:, 0, 2] = x1 - x0, x0
-    matrix[:, 1, 1], matrix[:, 1, 2] = y1 - y0, y0
-    return matrix
+    zero = torch.zeros_like(x0)
+    return torch.stack([x1 - x0, zero, x0, zero, y1 - y0, y0, zero, zero, zero + 1], dim=1).view(-1, 3, 3)
 
 
 class RandomHorizontalFlip(Geometric):

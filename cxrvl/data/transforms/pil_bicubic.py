@@ -8,6 +8,7 @@ from torch import Tensor
 REACH = 2.0
 # PyTorch resizes bytes in groups of four channels; a lone channel takes as long as four.
 CHANNELS = 4
+STRIP = 64
 
 
 def bicubic_crops(images: Tensor, matrix: Tensor, size: tuple[int, int]) -> Tensor:
@@ -45,11 +46,13 @@ def _bytes(images: Tensor, boxes: list[list[int]], size: tuple[int, int]) -> Ten
 
     An axis is resized the same way at each place of the other one. Resizing rows first, as PIL, needs the images'
     columns one after the other; they are turned once for all crops, and each crop is turned back, and mirrored, in
-    between. NumPy turns bytes in half of PyTorch's time.
+    between. NumPy turns bytes in half of PyTorch's time, strips of `STRIP` rows in half of that.
     """
     n, high, wide = images.shape
     down, across = size
-    turned = torch.from_numpy(np.ascontiguousarray(images.numpy().transpose(0, 2, 1)))
+    turned = images.new_empty(n, wide, high)
+    for top in range(0, high, STRIP):
+        turned.numpy()[:, :, top : top + STRIP] = images.numpy()[:, top : top + STRIP].transpose(0, 2, 1)
     done = []
     for i, (x0, y0, x1, y1, span) in enumerate(boxes):
         # Whole groups of rows, as (1, CHANNELS, x, groups); what they hold too much is dropped with the turn back.

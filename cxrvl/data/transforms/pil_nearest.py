@@ -64,18 +64,19 @@ def _framed(images: Tensor, fixed: Tensor, size: tuple[int, int]) -> Tensor:
     fixed[:, 1, 2] += (torch.arange(n) % some * down + top) << BITS
     fixed = fixed.to(whole)
     row, column = (torch.arange(length, dtype=whole) for length in size)
+    fixed = fixed.transpose(0, 1)
     columns = (fixed[:, :, 0, None] * column)[:, :, None, :]
     rows = (fixed[:, :, 1, None] * row + fixed[:, :, 2, None])[..., None]
-    places = torch.empty(some, 2, *size, dtype=whole)
+    places = torch.empty(2, some, *size, dtype=whole)
     frames = images.new_zeros(some, down, across)
     inner = frames[:, top : top + high, left : left + wide]
     out = images.new_empty(n, 1, *size)
-    parts = (tensor.split(some) for tensor in (images[:, 0], columns, rows, out.flatten(1)))
+    parts = (images[:, 0].split(some), columns.split(some, 1), rows.split(some, 1), out.flatten(1).split(some))
     for image, column, row, made in zip(*parts, strict=True):
         k = len(image)
         inner[:k].copy_(image)
-        x, y = torch.add(column, row, out=places[:k]).bitwise_right_shift_(BITS).unbind(1)
-        torch.index_select(frames.view(-1), 0, torch.add(x, y, alpha=across).view(-1), out=made.view(-1))
+        x, y = torch.add(column, row, out=places[:, :k]).bitwise_right_shift_(BITS)
+        torch.index_select(frames.view(-1), 0, x.add_(y, alpha=across).view(-1), out=made.view(-1))
     return out
 
 

@@ -90,6 +90,11 @@ class _Group:
             bool(self.curves) or self.sampling in ("bicubic", "nearest") or isinstance(self.other, RandomGaussianBlur)
         )
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is to be done for images that keep their size."""
+        return len(self.moves) == 1 and isinstance(self.moves[0], Resize)
+
     def __call__(self, images: Tensor, draw: Draw, matrix: Tensor | None) -> Tensor:
         """Change a batch into another one."""
         if self.curves:
@@ -149,8 +154,9 @@ class Pipeline:
             raise ConfigError(f"a draw for {len(draw.keys)} samples was given with {n} images")
         matrices = [] if draw is None else self._matrices(n, images, draw)
         step = n
-        if images.device.type == "cpu" and not all(group.pil for group in self._groups):
-            height, width = self.size(*images.shape[-2:])
+        height, width = self.size(*images.shape[-2:])
+        still = (height, width) == images.shape[-2:]
+        if images.device.type == "cpu" and not all(group.pil or still and group.idle for group in self._groups):
             step = max(CPU_SLICE, CPU_PIXELS // (height * width))
         if n <= step:
             # A bicubic crop takes all its copies from one image.

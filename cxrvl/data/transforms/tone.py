@@ -82,19 +82,19 @@ def apply_curves(images: Tensor, steps: Sequence[tuple[ToneCurve, Draw]], blurs:
 def _composed(
     images: Tensor, steps: Sequence[tuple[ToneCurve, Draw]], chosen: Sequence[Tensor], changed: Tensor
 ) -> Tensor:
-    """The curve (B, 256) int64 of each of these bytes; `changed` (n,) are the rows that any step has `chosen`."""
+    """The curves (n, 256) int64 of those of these bytes that any step has `chosen`: rows `changed` (n,)."""
     level = torch.arange(LEVELS, device=images.device)
-    curves = level.repeat(len(images), 1)
+    total = level.expand(len(changed), -1)
     if not len(changed):
-        return curves
+        return total
     counts = _counts(images, changed)
-    total = curves[changed]
-    for (step, _), which in zip(steps, chosen, strict=True):
+    for i, ((step, _), which) in enumerate(zip(steps, chosen, strict=True)):
         curve = torch.where(which[changed, None], step.curves(counts), level)
-        total = curve.gather(1, total)
-        # The image itself need not be counted again: its levels go where the curve sends them.
-        counts = torch.zeros_like(counts).scatter_add_(1, curve, counts)
-    return curves.index_copy_(0, changed, total)
+        total = curve.gather(1, total) if i else curve
+        if i < len(steps) - 1:
+            # The image itself need not be counted again: its levels go where the curve sends them.
+            counts = torch.zeros_like(counts).scatter_add_(1, curve, counts)
+    return total
 
 
 def _counts(images: Tensor, rows: Tensor) -> Tensor:
@@ -106,19 +106,21 @@ def _counts(images: Tensor, rows: Tensor) -> Tensor:
 
 
 def _look_up(images: Tensor, curves: Tensor, changed: Tensor, blurs: Blurs | None = None) -> Tensor:
-    """Bytes through their curves (B, 256), to float32 in [0, 1], and blurred; all but `changed` (n,) have no curve."""
+    """Bytes to float32 in [0, 1], those in rows `changed` (n,) through their curves (n, 256), and blurred."""
     values = curves.to(torch.float32).div_(LEVELS - 1)
     out = torch.empty(images.shape, dtype=torch.float32, device=images.device)
     if images.device.type != "cpu":
+        level = torch.arange(LEVELS, device=images.device, dtype=torch.float32).div_(LEVELS - 1)
+        values = level.repeat(len(images), 1).index_copy_(0, changed, values)
         torch.index_select(values.view(-1), 0, _places(images), out=out.view(-1))
         return out if blurs is None else blurs.blur_(out)
-    looked_up = set(changed.tolist())
+    tables = dict(zip(changed.tolist(), values.unbind(), strict=True))
     blurred = {} if blurs is None else {row: i for i, row in enumerate(blurs.rows.tolist())}
-    for i, (image, value, made) in enumerate(zip(images.flatten(1), values, out, strict=True)):
-        flat = blurs.source if blurs is not None and i in blurred else made.view(-1)
+    for i, (image, made) in enumerate(zip(images.flatten(1).unbind(), out.flatten(1).unbind(), strict=True)):
+        flat = blurs.source if blurs is not None and i in blurred else made
         # A core divides in a fraction of the time it looks up.
-        if i in looked_up:
-            torch.index_select(value, 0, image.to(torch.int32), out=flat)
+        if i in tables:
+            torch.index_select(tables[i], 0, image.to(torch.int32), out=flat)
         else:
             flat.copy_(image).div_(LEVELS - 1)
         # At once, while the image is in the cache.
