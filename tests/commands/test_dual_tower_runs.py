@@ -82,7 +82,7 @@ def test_a_text_tower_of_another_width_is_refused(runs):
     cli, found, _ = runs
     said = cli(
         "train", *DUAL, *SMALL, "name=wider", "model.text_tower.base.sizes.hidden_size=48",
-        f"+init_from={{run: '{found['texts'].run_id}', parts: {{text_tower: encoder}}}}", code=1,
+        f"+init_from={{run: '{found['texts'].run_id}', parts: {{text_tower: encoder}}}}", code=2,
     )  # fmt: skip
     assert re.search(r"belongs to another model \(text_tower from encoder\).*of another shape", said), said
 
@@ -95,11 +95,11 @@ def test_a_text_tower_of_another_width_is_refused(runs):
         (("trainer.accumulate_grad_batches=2",), "would contrast each part of a batch by itself"),
         (("model=resnet10_narrow",), "needs a dual tower"),
         (("model.similarity=cosin",), "did you mean 'cosine'"),
-        (("data.source.reports=none",), "text"),
+        (("data.source.reports=none",), "report"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(cli, words, message):
     small = SMALL if "model=resnet10_narrow" not in words else SMALL[:5]
-    said = cli("train", *DUAL, *small, *words, code=1)
+    said = cli("train", *DUAL, *small, *words, code=2)
     assert re.search(message, said), said
     assert "Traceback" not in said
