@@ -115,9 +115,9 @@ class Package:
 
 @pytest.fixture
 def package(monkeypatch):
-    module = ModuleType("RadEval")
+    module = ModuleType("radeval")
     module.RadEval, module.__spec__ = Package, SimpleNamespace()
-    monkeypatch.setitem(sys.modules, "RadEval", module)
+    monkeypatch.setitem(sys.modules, "radeval", module)
     return module
 
 
