@@ -69,7 +69,9 @@ def _said_plainly(error: OSError) -> str | None:
 def parse(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
     """Parse a command whose last argument takes many words; they may also stand behind an option."""
     options, rest = parser.parse_known_args(arguments)
-    many = next((name for name in ("overrides", "inputs") if hasattr(options, name)), None)
+    many = next(
+        (name for name in ("overrides", "inputs") if hasattr(options, name) and options.command != "matrix"), None
+    )
     unknown = rest if many is None else [word for word in rest if word.startswith("-")]
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -138,6 +140,20 @@ def build_parser() -> argparse.ArgumentParser:
     table.add_argument("--seeds", type=int, nargs="+", help="seeds instead of the table's own")
     table.add_argument("--collect-only", action="store_true", help="train nothing; show what is there")
     table.add_argument("overrides", nargs="*", help=OVERRIDE_HELP)
+    matrix = commands.add_parser("matrix", help="evaluate runs on other data sets: trained on A, tested on B")
+    matrix.add_argument(
+        "run", nargs="+", help="run ids, or their first digits; runs that differ in their seed are one row"
+    )
+    matrix.add_argument(
+        "--data", nargs="+", required=True,
+        help="options of conf/data; with overrides in quotes: 'phantom_pairs data.source.reports=terse'",
+    )  # fmt: skip
+    matrix.add_argument("--evaluation", required=True, help="name of an evaluation, such as retrieval")
+    matrix.add_argument("--metric", required=True, help="such as recall_at_5, auroc, report_f1")
+    matrix.add_argument("--split", default="test", help="split that is scored (default test)")
+    matrix.add_argument("--set", dest="overrides", nargs="+", default=[], help="such as evaluation=dual_images")
+    matrix.add_argument("--out", help="CSV file to write")
+    matrix.add_argument("--runs", help="folder of the runs (default: as in the config)")
     dashboard = commands.add_parser("dashboard", help="write the project's W&B workspace and report")
     dashboard.add_argument("--project", default="cxrvl", help="W&B project (default: cxrvl)")
     dashboard.add_argument("--entity", help="W&B user or team (default: WANDB_ENTITY, or the key's own)")
@@ -234,6 +250,12 @@ def _table(options: argparse.Namespace) -> None:
     table(options)
 
 
+def _matrix(options: argparse.Namespace) -> None:
+    from cxrvl.commands.matrix import matrix
+
+    matrix(options)
+
+
 def _dashboard(options: argparse.Namespace) -> None:
     from cxrvl.commands.dashboard import dashboard
 
@@ -267,6 +289,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "encode": _encode,
     "export": _export,
     "table": _table,
+    "matrix": _matrix,
     "dashboard": _dashboard,
     "runs": _runs,
 }

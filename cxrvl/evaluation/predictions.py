@@ -28,6 +28,7 @@ KEYS = {
     "pairs": ("dataset", "image", "label", "other"),
     "precision": ("dataset", "image", "label"),
     "reports": ("dataset", "image"),
+    "embeddings": ("dataset", "image", "label"),
 }
 PER_LABEL = ("findings", "robustness")
 """Kinds with `target/<label>` and `logit/<label>` in every row."""
@@ -52,6 +53,8 @@ RETRIEVED: Mapping[str, Any] = {
 }
 """Further columns of kind "ranks", all or none of them: ranks among documents of which a study has several, similarity to
 the own one, names and similarities of the nearest (fewer in a smaller pool). Reports found by reports lack them."""
+VECTOR = "v/"
+"""How the columns of a vector begin, in kind "embeddings"; its number follows."""
 PUBLISHED_SCORES = ("bleu", "rouge", "bertscore", "chexbert", "radgraph", "ratescore", "green")
 REPORTS: tuple[dict[str, Any], dict[str, Any]] = (
     {"text": object, "found": object, "near": np.float32, "pool": np.float32},
@@ -95,6 +98,7 @@ class Predictions:
     kind "attention": one row per image, label with a box, and head; see `cxrvl.evaluation.cls_attention`.
     kinds "ranks", "choices", "pairs": one row per report (or pair of reports) and task; see `cxrvl.evaluation.text`;
     "ranks" with the columns `RETRIEVED`: one per image or report and task, see `cxrvl.evaluation.dual.retrieval`.
+    kind "embeddings": one row per image, and per report; see `cxrvl.evaluation.dual.embeddings`.
     kind "precision": one row per image of one class; see `cxrvl.evaluation.dual.class_retrieval`.
     kind "reports": one row per image and the report it found; see `cxrvl.evaluation.dual.report_scores`.
     """
@@ -134,10 +138,7 @@ class Predictions:
                 outside {1, 0, -1, NaN}, a fold that misses images or has too many.
         """
         columns = _columns(kind, labels, origin)
-        if kind == "ranks" and set(RETRIEVED) & set(frame.columns):
-            columns |= RETRIEVED
-        if kind == "reports":
-            columns |= {name: dtype for name, dtype in REPORTS[1].items() if name in frame.columns}
+        columns |= _further(kind, [str(name) for name in frame.columns])
         missing = [name for name in columns if name not in frame.columns]
         unknown = [str(name) for name in frame.columns if name not in columns]
         if missing or unknown:
@@ -228,6 +229,8 @@ def _columns(kind: str, labels: Sequence[str], origin: str) -> dict[str, Any]:
         return text | (CONDITION if kind == "robustness" else {}) | dict.fromkeys(names, np.float32)
     if kind == "attention":
         return text | ATTENTION
+    if kind == "embeddings":
+        return text | {"label": object, "text": object}
     if kind == "reports":
         names = [f"{side}/{label}" for side in ("target", "found") for label in labels]
         return text | REPORTS[0] | dict.fromkeys(names, np.float32)
@@ -237,6 +240,17 @@ def _columns(kind: str, labels: Sequence[str], origin: str) -> dict[str, Any]:
     if kind == "marks":
         return text | dict.fromkeys(MARK_TEXT, object) | {"number": np.int64} | dict.fromkeys(MARK_NUMBERS, np.float32)
     raise DataError(f"{origin}: unknown kind of predictions {kind!r}; expected one of {sorted(KEYS)}")
+
+
+def _further(kind: str, there: Sequence[str]) -> dict[str, Any]:
+    """Columns that some files of a kind have: those of a retrieval, scores that were asked for, a vector's."""
+    if kind == "ranks":
+        return dict(RETRIEVED) if set(RETRIEVED) & set(there) else {}
+    if kind == "reports":
+        return {name: dtype for name, dtype in REPORTS[1].items() if name in there}
+    if kind == "embeddings":
+        return {f"{VECTOR}{place}": np.float32 for place in range(sum(name.startswith(VECTOR) for name in there))}
+    return {}
 
 
 def _check_values(frame: pd.DataFrame, kind: str, labels: Sequence[str], origin: str) -> None:
@@ -252,8 +266,10 @@ def _check_values(frame: pd.DataFrame, kind: str, labels: Sequence[str], origin:
     elif kind == "reports":
         targets += [f"found/{label}" for label in labels]
         numbers = ["near", *(name for name in frame.columns if name.startswith("score/"))]
-    elif kind == "attention" or kind in TEXTS:
+    elif kind in ("attention", "embeddings", *TEXTS):
         targets, numbers = [], list(TEXTS[kind][1]) if kind in TEXTS else ["in_box", "chance", "entropy"]
+        if kind == "embeddings":
+            numbers = [name for name in frame.columns if name.startswith(VECTOR)]
         strange = ~frame["label"].isin(list(labels))
         if strange.any():
             row = frame[strange].iloc[0]

@@ -1,5 +1,6 @@
 """How many documents lie nearer to a query than its own? Ranks and nearest documents of large pools, block by block."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,12 +62,43 @@ class Pool:
         return np.asarray(chosen.astype(np.float32) @ self.counts)
 
 
-def ranks(queries: Vectors, pool: Pool, texts: Places, studies: Places | None = None) -> dict[str, np.ndarray]:
+class Nearest:
+    """The nearest documents of every query, kept while similarities pass by.
+
+    near: (n, k) float32 similarities, the highest first. places: (n, k) int64, in the arrays of `Pool.build`. k is the
+    smaller of `count` and the pool's rows; a document that stands for several comes once.
+    """
+
+    def __init__(self, queries: int, pool: Pool, count: int) -> None:
+        self._order = pool.order
+        shape = (queries, min(count, len(pool.vectors)))
+        self.near, self.places = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.int64)
+
+    def keep(self, here: slice, near: Vectors) -> None:
+        """Keep what is nearest of the similarities (b, U) of some queries."""
+        import torch  # not above: predictions are read without it
+
+        top = torch.from_numpy(near).topk(self.near.shape[1], dim=1)
+        self.near[here], self.places[here] = top.values.numpy(), self._order[top.indices.numpy()]
+
+
+def nearest(queries: Vectors, pool: Pool, count: int) -> Nearest:
+    """Return the nearest documents of queries (n, D)."""
+    found = Nearest(len(queries), pool, count)
+    for here, near in _blocks(queries, pool):
+        found.keep(here, near)
+    return found
+
+
+def ranks(
+    queries: Vectors, pool: Pool, texts: Places, studies: Places | None = None, top: Nearest | None = None
+) -> dict[str, np.ndarray]:
     """Count, for every query, the documents nearer to it than its own one, and those as near.
 
     Args:
         queries: (n, D), compared with the documents by their dot product.
         texts, studies: (n,) number of each query's text and study in the pool; without studies no `_diagonal`.
+        top: keeps the nearest documents on the way.
 
     Returns:
         (n,) float32 each. `better`, `tied`: documents with another text than the query's, nearer than the nearest one with
@@ -79,9 +111,9 @@ def ranks(queries: Vectors, pool: Pool, texts: Places, studies: Places | None = 
     found = {name: np.zeros(len(queries), dtype=np.float32) for name in names}
     if studies is not None:
         found |= {name: np.zeros(len(queries), dtype=np.float32) for name in ("better_diagonal", "tied_diagonal")}
-    for start in range(0, len(queries), BLOCK):
-        here = slice(start, start + BLOCK)
-        near = queries[here] @ pool.vectors.T
+    for here, near in _blocks(queries, pool):
+        if top is not None:
+            top.keep(here, near)
         spans = pool.texts[texts[here]]
         mine = _nearest_within(near, spans)
         found["own"][here] = mine[:, 0]
@@ -104,21 +136,11 @@ def ranks(queries: Vectors, pool: Pool, texts: Places, studies: Places | None = 
     return {**found, **{name: values.astype(np.float32) for name, values in sizes.items()}}
 
 
-def nearest(queries: Vectors, pool: Pool, count: int) -> tuple[Vectors, Places]:
-    """Return the similarities of the nearest documents, the nearest first, and their places in the arrays of `Pool.build`.
-
-    Returns:
-        (n, k) each, k the smaller of `count` and the pool's rows; a document that stands for several comes once.
-    """
-    import torch  # not above: predictions are read without it
-
-    k = min(count, len(pool.vectors))
-    near, places = np.empty((len(queries), k), dtype=np.float32), np.empty((len(queries), k), dtype=np.int64)
+def _blocks(queries: Vectors, pool: Pool) -> Iterator[tuple[slice, Vectors]]:
+    """Some queries at a time, and their similarities (b, U) to all documents."""
     for start in range(0, len(queries), BLOCK):
         here = slice(start, start + BLOCK)
-        top = torch.from_numpy(queries[here] @ pool.vectors.T).topk(k, dim=1)
-        near[here], places[here] = top.values.numpy(), pool.order[top.indices.numpy()]
-    return near, places
+        yield here, queries[here] @ pool.vectors.T
 
 
 def _spans(numbers: Places) -> Places:

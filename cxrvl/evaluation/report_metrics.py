@@ -1,6 +1,6 @@
 """How much of what the true reports say do the retrieved ones say? F1 of their findings, and published scores."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,9 +73,9 @@ def report_statistics(frame: pd.DataFrame, metric: str, labels: Sequence[str], u
 def report_metrics(predictions: Predictions, options: ReportOptions) -> dict[str, Any]:
     """All metrics of one evaluation of retrieved reports.
 
-    F1 of each finding, micro and macro over the 14 observations of CheXpert and over `FIVE`, and the mean of every
-    published score that was computed; each with its interval from the bootstrap over patients. A finding that no report
-    of either side claims has no F1 and stands in `undefined`; macro F1 is the mean over the others.
+    Per finding F1; in `mean`, F1 macro and micro over the 14 observations of CheXpert and over `FIVE`, and the mean of
+    every published score that was computed; each with its interval from the bootstrap over patients. A finding that no
+    report of either side claims has no F1 and stands in `undefined`; macro F1 is the mean over the others.
     """
     frame = predictions.of_split(options.score_split)
     groups = {"14": predictions.labels, "5": tuple(name for name in FIVE if name in predictions.labels)}
@@ -93,10 +93,18 @@ def report_metrics(predictions: Predictions, options: ReportOptions) -> dict[str
     drawn = replicate(count, statistics, options.bootstrap, options.seed)
     values = {name: float(one(np.ones((count, 1), dtype=np.float32))[0]) for name, one in statistics.items()}
 
-    def entry(name: str) -> dict[str, float]:
-        return _interval(values[name], drawn[name], options.confidence)
-
     defined = [label for label in predictions.labels if not np.isnan(values[f"f1/{label}"])]
+    mean: dict[str, Any] = {"labels": len(defined)}
+    for name, members in groups.items():
+        chosen = [f"f1/{label}" for label in members if label in defined]
+        # A replicate in which one of the findings is claimed by nobody has no macro F1, and is left out.
+        macro = np.mean([values[one] for one in chosen]) if chosen else np.nan
+        together = np.mean([drawn[one] for one in chosen], axis=0) if chosen else np.empty(0)
+        mean |= _interval(f"macro_f1_{name}", float(macro), together, options.confidence)
+        mean |= _interval(f"micro_f1_{name}", values[f"micro/{name}"], drawn[f"micro/{name}"], options.confidence)
+    for name in PUBLISHED_SCORES:
+        if name in statistics:
+            mean |= _interval(name, values[name], drawn[name], options.confidence)
     result: dict[str, Any] = jsonable(
         {
             "kind": predictions.kind,
@@ -109,14 +117,12 @@ def report_metrics(predictions: Predictions, options: ReportOptions) -> dict[str
             "pool": int(frame["pool"].iloc[0]),
             "confidence": options.confidence,
             "bootstrap": {"replicates": options.bootstrap, "seed": options.seed, "clusters": "patients"},
-            "labels": {label: entry(f"f1/{label}") for label in defined},
-            "undefined": [label for label in predictions.labels if label not in defined],
-            "micro_f1": {name: entry(f"micro/{name}") for name in groups},
-            "macro_f1": {
-                name: _macro([label for label in members if label in defined], values, drawn, options.confidence)
-                for name, members in groups.items()
+            "labels": {
+                label: _interval("f1", values[f"f1/{label}"], drawn[f"f1/{label}"], options.confidence)
+                for label in defined
             },
-            "scores": {name: entry(name) for name in PUBLISHED_SCORES if name in statistics},
+            "mean": mean,
+            "undefined": [label for label in predictions.labels if label not in defined],
         }
     )
     return result
@@ -129,17 +135,6 @@ def _claims(frame: pd.DataFrame, label: str, uncertain: str) -> tuple[Floats, Fl
     return (true & found).astype(np.float64), true.astype(np.float64) + found
 
 
-def _macro(
-    labels: Sequence[str], values: Mapping[str, float], drawn: Mapping[str, Floats], confidence: float
-) -> dict[str, Any]:
-    """Mean over the labels that are defined on all patients; a replicate in which one of them is not is left out."""
-    if not labels:
-        return {"labels": 0, **_interval(np.nan, np.empty(0), confidence)}
-    mean = float(np.mean([values[f"f1/{label}"] for label in labels]))
-    together = np.mean([drawn[f"f1/{label}"] for label in labels], axis=0)
-    return {"labels": len(labels), **_interval(mean, together, confidence)}
-
-
-def _interval(value: float, drawn: Floats, confidence: float) -> dict[str, float]:
+def _interval(name: str, value: float, drawn: Floats, confidence: float) -> dict[str, float]:
     interval = percentile_interval(value, drawn, confidence)
-    return {"value": value, "low": interval.low, "high": interval.high}
+    return {name: value, f"{name}_low": interval.low, f"{name}_high": interval.high}

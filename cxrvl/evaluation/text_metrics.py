@@ -70,7 +70,7 @@ class WeightedMedian:
 
     def __call__(self, counts: NDArray[np.float32]) -> Floats:
         """Return the median under each replicate: counts (patients, r) -> (r,); NaN where no row was drawn."""
-        upto = np.cumsum(counts[self.numbers], axis=0, dtype=np.float64)
+        upto = np.cumsum(counts[self.numbers], axis=0)  # whole numbers, exact in float32 up to 16 million rows
         half = upto[-1] / 2
         low, high = (upto < half).sum(axis=0), (upto <= half).sum(axis=0)
         last = len(self.values) - 1
@@ -89,7 +89,10 @@ def rank_values(frame: pd.DataFrame, metric: str, policy: str = "any") -> Floats
     if metric == "rank":
         return 1 + better + tied / 2
     if metric == "mrr":
-        return np.array([np.mean(1 / (b + np.arange(1, t + 2))) for b, t in zip(better, tied, strict=True)])
+        values = 1 / (better + 1)
+        for row in np.flatnonzero(tied):
+            values[row] = np.mean(1 / (better[row] + np.arange(1, tied[row] + 2)))
+        return np.asarray(values)
     limit = int(metric.rpartition("_")[2])
     return np.clip((limit - better) / (tied + 1), 0, 1)
 
@@ -169,15 +172,18 @@ def text_metrics(predictions: Predictions, options: TextOptions) -> dict[str, An
     there = [label for label in predictions.labels if (frame["label"] == label).any()]
     entries: dict[str, dict[str, Any]] = {label: _about(frame[frame["label"] == label]) for label in there}
     mean: dict[str, Any] = {"tasks": len(there)}
+    statistics = {(name, label): one for name in names for label, one in text_statistics(frame, name, there)[0].items()}
+    count = _numbered(frame)[2]
+    # One bootstrap for all: drawing patients takes longer than most metrics.
+    drawn = replicate(count, statistics, options.bootstrap, options.seed)
+    everyone = np.ones((count, 1), dtype=np.float32)
+    values = {key: float(one(everyone)[0]) for key, one in statistics.items()}
     for name in names:
-        statistics, count = text_statistics(frame, name, there)
-        everyone = np.ones((count, 1), dtype=np.float32)
-        drawn = replicate(count, statistics, options.bootstrap, options.seed)
-        values = {label: float(statistic(everyone)[0]) for label, statistic in statistics.items()}
         for label in there:
-            entries[label] |= _with_interval(name, values[label], drawn[label], options.confidence)
-        together = np.mean([drawn[label] for label in there], axis=0)
-        mean |= _with_interval(name, float(np.mean(list(values.values()))), together, options.confidence)
+            entries[label] |= _with_interval(name, values[name, label], drawn[name, label], options.confidence)
+        together = np.mean([drawn[name, label] for label in there], axis=0)
+        value = float(np.mean([values[name, label] for label in there]))
+        mean |= _with_interval(name, value, together, options.confidence)
     result: dict[str, Any] = jsonable(
         {
             "kind": predictions.kind,
@@ -185,7 +191,7 @@ def text_metrics(predictions: Predictions, options: TextOptions) -> dict[str, An
             "score_split": options.score_split,
             "complete": predictions.complete,
             "reports": len(frame[["dataset", "image"]].drop_duplicates()),
-            "patients": _numbered(frame)[2],
+            "patients": count,
             "confidence": options.confidence,
             "bootstrap": {"replicates": options.bootstrap, "seed": options.seed, "clusters": "patients"},
             "labels": entries,

@@ -97,20 +97,31 @@ class TimmImage(PooledBackbone):
         return features
 
     def places(self, images: Tensor) -> Tensor:
-        """Return features (B, h, w, num_features): a CNN's last map, or a transformer's tokens without its prefix."""
+        """Return features (B, h, w, num_features) of a CNN's or transformer's places, each sent through the head alone.
+
+        Norms and layers behind the pooling are so applied to a place as they are to an image. A tower that pools its CLS
+        token was not trained to put anything comparable into its patches.
+        """
         features: Tensor = self.network.forward_features(images)
         patches = getattr(self.network, "patch_embed", None)
         if features.ndim == _TOKEN_AXES and patches is not None:
-            grid = patches.dynamic_feat_size(images.shape[-2:])
-            features = features[:, features.shape[1] - grid[0] * grid[1] :].unflatten(1, grid)
-        elif features.ndim == _MAP_AXES and getattr(self.network, "output_fmt", "NCHW") != "NHWC":
-            features = features.permute(0, 2, 3, 1)
-        if features.ndim != _MAP_AXES or features.shape[-1] != self.num_features:
+            height, across = patches.dynamic_feat_size(images.shape[-2:])
+            prefix = features.shape[1] - height * across
+            # Whether the head takes the first token or the mean of those behind the prefix, it meets this place alone.
+            single = features[:, prefix:].flatten(0, 1)[:, None].expand(-1, prefix + 1, -1)
+        elif features.ndim == _MAP_AXES and getattr(self.network, "output_fmt", "NCHW") == "NHWC":
+            height, across = features.shape[1:3]
+            single = features.flatten(0, 2)[:, None, None]
+        elif features.ndim == _MAP_AXES:
+            height, across = features.shape[2:]
+            single = features.permute(0, 2, 3, 1).flatten(0, 2)[..., None, None]
+        else:
             raise ConfigError(
-                f"TimmImage: {self.name} has features of shape {tuple(features.shape)} before pooling; expected (B, h, w, "
-                f"{self.num_features}): this model gives no features of places"
+                f"TimmImage: {self.name} has features of shape {tuple(features.shape)} before pooling; expected tokens or a "
+                "map: this model gives no features of places"
             )
-        return features
+        places: Tensor = self.network.forward_head(single)
+        return places.reshape(len(images), height, across, self.num_features)
 
 
 def load_timm(network: Any, weights: str, in_channels: int) -> None:

@@ -125,6 +125,7 @@ def evaluate_run(run: Run, config: dict[str, Any]) -> dict[str, Any]:
         WeightsError: the checkpoint is not one of the config's model.
     """
     from cxrvl.runs.evaluate import predict_missing, update_metrics
+    from cxrvl.runs.gallery import write_galleries
     from cxrvl.runs.trainer import alone, build_data, build_task, build_trainer, quieten, set_up_process
 
     config = alone(config)
@@ -139,6 +140,7 @@ def evaluate_run(run: Run, config: dict[str, Any]) -> dict[str, Any]:
             predict_missing(
                 task, data, build_trainer(config, run.folder, []), evaluations, use_weights(run, config, task)
             )
+            write_galleries(run.folder, config, evaluations, task, data, (), 0)
         return update_metrics(run, evaluations)
 
 
@@ -146,6 +148,7 @@ def _compute(run: Run, config: dict[str, Any]) -> list[str]:
     """Train if that is not finished, then predict what is missing. Torch is first needed here."""
     from cxrvl.runs.checkpoints import FINAL, CheckpointKeeper, resume_point
     from cxrvl.runs.evaluate import check_outputs, check_splits, predict_missing, update_metrics
+    from cxrvl.runs.gallery import write_galleries
     from cxrvl.runs.progress_callback import ProgressWriter
     from cxrvl.runs.starting import start_from
     from cxrvl.runs.stop_training import StopAtResumePoint
@@ -203,6 +206,8 @@ def _compute(run: Run, config: dict[str, Any]) -> list[str]:
         computed = predict_missing(task, data, trainer, evaluations, use_weights(run, config, task))
         if trainer.is_global_zero:
             update_metrics(run, evaluations)
+            if computed:
+                write_galleries(run.folder, config, evaluations, task, data, trainer.loggers, trainer.global_step)
             refresh_page(run.folder)
     return computed
 

@@ -39,7 +39,8 @@ TITLES = {
 WIDE = ("val/attention", "val/cls_attention", "train/views")
 COLUMNS = (
     "auroc", "drop", "auprc", "sensitivity", "specificity", "brier", "jafroc", "pointing_game", "in_box", "chance",
-    "positives", "n",
+    "recall_at_1", "recall_at_5", "recall_at_10", "mrr", "median_rank", "precision_at_5", "precision_at_10", "f1",
+    "macro_f1_14", "micro_f1_14", "pool", "positives", "n",
 )  # fmt: skip
 """Which numbers of metrics.json the page shows, where they are there."""
 
@@ -70,7 +71,7 @@ td small { color: #777; } tr.mean td { font-weight: 600; } details { margin-top:
 def write_page(folder: Path) -> Path:
     """Write `<run>/pages/index.html` from the run's own files; everything but the style is escaped.
 
-    Read: config.yaml, history.jsonl, metrics.json and pages/pictures.json, each where it is there.
+    Read: config.yaml, history.jsonl, metrics.json, pages/pictures.json and the names of galleries, each where it is there.
 
     Returns:
         The page's path.
@@ -82,6 +83,7 @@ def write_page(folder: Path) -> Path:
         f"<h1>{escape(name)}</h1>",
         f'<p class="about">Run {escape(folder.name)}{_drawn(pictures)}. ',
         '<span class="local">This page stays on this machine: it may show patients\' images.</span></p>',
+        *_galleries(folder),
         *_results(folder / "metrics.json"),
         *_curves(folder),
         *(part for kind in KINDS for part in _gallery(kind, [p for p in pictures if p.kind == kind])),
@@ -111,6 +113,14 @@ def _mapping(path: Path) -> Mapping[str, Any]:
 def _drawn(pictures: Sequence[Kept]) -> str:
     last = max(pictures, key=lambda picture: picture.step, default=None)
     return "" if last is None else f"; pictures of epoch {last.epoch + 1}, step {last.step + 1}"
+
+
+def _galleries(folder: Path) -> Iterator[str]:
+    """Link the pages of what was retrieved."""
+    found = sorted(path.name for path in (folder / PAGES).glob("*.html") if path.name != INDEX)
+    if found:
+        links = ", ".join(f'<a href="{escape(name)}">{escape(name.removesuffix(".html"))}</a>' for name in found)
+        yield f'<p class="about">Reports that images found: {links}</p>'
 
 
 def _curves(folder: Path) -> Iterator[str]:
@@ -169,7 +179,7 @@ def _scores(title: str, values: Mapping[str, Any]) -> Iterator[str]:
         + "".join(f"<td>{_cell(row, column)}</td>" for column in columns) + "</tr>"
         for label, row in rows.items()
     )  # fmt: skip
-    count = values.get("images", "?")
+    count = values.get("images", values.get("reports", "?"))
     yield f"<h2>{escape(title)}, {count} images</h2>"
     yield f"<table><tr>{head}</tr>{lines}</table>"
 

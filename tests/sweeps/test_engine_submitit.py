@@ -182,9 +182,14 @@ LOCAL = ("hydra/launcher=submitit_local",)
 
 
 def trainings(folder: Path) -> set[int]:
-    """Processes whose command is `cxrvl train` without -m, and whose working folder is `folder`."""
-    pids = set()
-    for pid, (_, command) in processes().items():
+    """Processes whose command is `cxrvl train` without -m, and whose working folder is `folder`.
+
+    A child that has its parent's command line is a fork on its way to another program, not a training.
+    """
+    pids, table = set(), processes()
+    for pid, (parent, command) in table.items():
+        if parent in table and table[parent][1] == command:
+            continue
         if command[1:4] == ["-m", "cxrvl.cli", "train"] and "-m" not in command[4:]:
             try:
                 pids |= {pid} if (Path("/proc") / str(pid) / "cwd").resolve() == folder.resolve() else set()

@@ -69,20 +69,22 @@ def test_two_launchers_on_the_same_sweep_train_every_run_once(cli):
 def test_a_stopped_sweep_goes_on_where_it_was(cli):
     # One validation, at the very end: a stop within one leaves no resume point.
     steady = ("trainer.max_epochs=40", "trainer.check_val_every_n_epoch=40", "trainer.log_every_n_steps=1")
-    sweep = ("train", "-m", *QUICK, *steady, "seed=0,1,2", "hydra.launcher.slots=2")
+    sweep = ("train", "-m", *QUICK, *steady, "seed=0,1", "hydra.launcher.slots=1")
     process = cli.start(*sweep)
-    wait_for(lambda: sum(len(steps(path.parent)) > 1 for path in cli.runs.glob("*/history.jsonl")) == 2, process)
+    wait_for(lambda: any(len(steps(path.parent)) > 1 for path in cli.runs.glob("*/history.jsonl")), process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out + err
     assert "the same command continues" in err
     found = [json.loads(path.read_text()) for path in cli.runs.glob("*/status.json")]
-    assert [(status["state"], status["interrupted"]) for status in found] == [("queued", True)] * 2
+    assert [(status["state"], status["interrupted"]) for status in found] == [("queued", True)], (
+        "the second was not begun"
+    )
     out = cli(*sweep)
-    assert states(cli.runs) == ["done"] * 3
-    assert len(started(out)) == 3
+    assert states(cli.runs) == ["done"] * 2
+    assert len(started(out)) == 2
     resumed = [path.read_text().count("continued from") for path in cli.runs.glob("*/train.log")]
-    assert sorted(resumed) == [0, 1, 1]
+    assert sorted(resumed) == [0, 1]
 
 
 def test_the_launcher_imports_no_torch(cli):

@@ -80,7 +80,7 @@ def _pieces(text: str) -> Iterator[Span]:
             end = space if space > 0 else begin + LONGEST
             yield Span(begin, end)
             begin = end
-        yield Span(begin, span.end)
+        yield span if begin == span.start else Span(begin, span.end)
 
 
 @lru_cache(maxsize=65536)

@@ -3,7 +3,7 @@
 import re
 from functools import cache, lru_cache
 from importlib.resources import files
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
 from cxrvl.data.reports.phrases import lower
@@ -67,8 +67,9 @@ def mentions(sentence: str) -> list[Mention]:
         return []
     found: list[Mention] = []
     segments = _segments(text) if _BOUNDARY in signs else [(0, len(text))]
+    findings = _rules().findings
     for number in sorted(numbers):
-        finding = _rules().findings[number]
+        finding = findings[number]
         excluded: list[tuple[int, int]] | None = None  # looked for once something is mentioned
         taken: list[tuple[int, int]] = []
         for value, pattern in finding.patterns:
@@ -179,19 +180,20 @@ def _signs(text: str) -> tuple[set[int], set[str]]:
     numbers: set[int] = set()
     signs: set[str] = set()
     for word in text.split():
-        may_be, may_mean = _signs_of(word)
-        numbers |= may_be
-        signs |= may_mean
+        found = _signs_of(word)
+        if found is not None:
+            numbers |= found[0]
+            signs |= found[1]
     return numbers, signs
 
 
 @lru_cache(maxsize=65536)
-def _signs_of(word: str) -> tuple[frozenset[int], frozenset[str]]:
+def _signs_of(word: str) -> tuple[frozenset[int], frozenset[str]] | None:
+    """The same of one word; None for most."""
     padded = f" {word} {word.strip(_MARKS)} "
-    return (
-        frozenset(number for stem, numbers in _rules().stems.items() if stem in padded for number in numbers),
-        frozenset(kind for kind, stems in _context().stems.items() if any(stem in padded for stem in stems)),
-    )
+    numbers = frozenset(number for stem, numbers in _rules().stems.items() if stem in padded for number in numbers)
+    signs = frozenset(kind for kind, stems in _context().stems.items() if any(stem in padded for stem in stems))
+    return (numbers, signs) if numbers or signs else None
 
 
 @cache
@@ -224,7 +226,9 @@ def _context() -> _Context:
 
 
 def _any(patterns: list[str]) -> re.Pattern[str]:
-    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
+    """One expression of several; neighbours that begin with a word look for its edge together, and not one by one."""
+    groups = groupby(patterns, key=lambda pattern: pattern.startswith(r"\b"))
+    return re.compile("|".join(f"(?:{'|'.join(f'(?:{pattern})' for pattern in group)})" for _, group in groups))
 
 
 def _filled(pattern: str, lists: dict[str, str]) -> str:

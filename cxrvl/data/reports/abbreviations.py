@@ -8,12 +8,12 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from cxrvl.data.reports.edits import Edit
-from cxrvl.data.reports.phrases import Phrases
+from cxrvl.data.reports.phrases import Phrases, lower
 
 TRUNCATION, AMBIGUOUS = "truncation", "ambiguous"
 FAR = 120
 """Characters before and behind an abbreviation that may decide what it means."""
-_FIRST = re.compile(r"(?<![\w/.-])[A-Za-z0-9]+")
+_FIRST = re.compile(r"[A-Za-z0-9]+")
 _NEVER_LAST = ("versus", "with", "without", "status post", "rule out", "consistent with")
 
 
@@ -62,23 +62,26 @@ def expansions(text: str) -> list[Edit]:
     return found
 
 
-def contractions(text: str, kinds: tuple[str, ...] | None = None) -> list[list[Edit]]:
-    """Return where `text` has phrases with an abbreviation: for each place, all ways to write it.
+def contractions(text: str) -> list[tuple[int, int, tuple[str, ...]]]:
+    """Return where `text` has phrases with an abbreviation: start, end, and all ways to write it, see `contraction`.
 
     Only abbreviations with one meaning are written, so that `expansions` gives the phrase back.
     """
+    phrases, ways = _contractions()
     places = []
-    for start, end, phrase in _long_phrases().find(text):
-        rows = [row for row in _by_long()[phrase] if kinds is None or row.kind in kinds]
-        last = text[end : end + 1] in (".", "")  # a stop of its own would be read as the sentence's
-        shorts = [
-            row.short + ("." if row.kind == TRUNCATION else "") for row in rows if row.kind != TRUNCATION or not last
-        ]
+    for start, end, phrase in phrases.find(text):
+        inside, last = ways[phrase]
+        shorts = last if text[end : end + 1] in (".", "") else inside
         if shorts:
-            if _sentence_begins(text, start, -1):
-                shorts = [short[0].upper() + short[1:] if short[0].islower() else short for short in shorts]
-            places.append([Edit(start, end, short, "abbreviate") for short in shorts])
+            places.append((start, end, shorts))
     return places
+
+
+def contraction(text: str, start: int, end: int, short: str) -> Edit:
+    """Return the edit that abbreviates [start, end), with a capital where a sentence begins."""
+    if short[0].islower() and _sentence_begins(text, start, -1):
+        short = short[0].upper() + short[1:]
+    return Edit(start, end, short, "abbreviate")
 
 
 def _meaning(rows: tuple[Abbreviation, ...], text: str, start: int, end: int) -> str | None:
@@ -145,20 +148,12 @@ def _by_short() -> Mapping[str, tuple[Abbreviation, ...]]:
     return {short: tuple(rows) for short, rows in groups.items()}
 
 
-@cache
-def _by_long() -> Mapping[str, tuple[Abbreviation, ...]]:
-    groups: dict[str, list[Abbreviation]] = {}
-    for row in table():
-        if row.kind != AMBIGUOUS:
-            groups.setdefault(row.long.lower(), []).append(row)
-    return {long: tuple(rows) for long, rows in groups.items()}
-
-
 def _shorts(text: str) -> Iterator[re.Match[str]]:
-    """Yield what is written like an abbreviation: the long expression is tried only where one may begin."""
-    pattern, first_words, place = _short_pattern(), _first_words(), 0
-    for word in _FIRST.finditer(text):
-        if word.start() >= place and word[0].lower() in first_words:
+    """Yield what is written like an abbreviation."""
+    patterns, place = _short_patterns(), 0
+    for word in _FIRST.finditer(lower(text)):
+        pattern = patterns.get(word[0])
+        if pattern is not None and word.start() >= place:
             match = pattern.match(text, word.start())
             if match is not None:
                 place = match.end()
@@ -166,28 +161,40 @@ def _shorts(text: str) -> Iterator[re.Match[str]]:
 
 
 @cache
-def _first_words() -> frozenset[str]:
-    """What abbreviations begin with; ValueError for one that begins with neither letter nor digit."""
-    matches = [(row.short, _FIRST.match(row.short)) for row in table()]
-    for short, match in matches:
-        if match is None:
-            raise ValueError(f"abbreviation {short!r} begins with no letter and no digit")
-    return frozenset(match[0].lower() for _, match in matches if match)
+def _short_patterns() -> Mapping[str, re.Pattern[str]]:
+    """First word, in small letters -> every abbreviation that begins with it, as written.
 
-
-@cache
-def _short_pattern() -> re.Pattern[str]:
-    """Every abbreviation as written; a full stop may follow, and must where a word is only cut short."""
-    forms = []
+    A full stop may follow, and must where a word is only cut short. ValueError for an abbreviation that begins with
+    neither letter nor digit.
+    """
+    cut = {row.short for row in table() if row.kind == TRUNCATION}
+    forms: dict[str, list[str]] = {}
     for short in sorted({row.short for row in table()}, key=lambda short: (-len(short), short)):
-        cut = any(row.kind == TRUNCATION for row in table() if row.short == short)
+        first = _FIRST.match(short)
+        if first is None:
+            raise ValueError(f"abbreviation {short!r} begins with no letter and no digit")
         words = r"\.?\s".join(re.escape(word) for word in short.removesuffix(".").split())
         initial = f"[{words[0].upper()}{words[0]}]{words[1:]}" if words[0].islower() else words
-        body = f"(?i:{words})" if cut else initial
-        forms.append(body + (r"\." if cut else r"\.?" if short.isalpha() and short.islower() else ""))
-    return re.compile(rf"(?<![\w/.-])(?:{'|'.join(forms)})(?![\w/-])(?<![.\s]\s)")
+        body = f"(?i:{words})" if short in cut else initial
+        stop = r"\." if short in cut else r"\.?" if short.isalpha() and short.islower() else ""
+        forms.setdefault(first[0].lower(), []).append(body + stop)
+    return {
+        first: re.compile(rf"(?<![\w/.-])(?:{'|'.join(those)})(?![\w/-])(?<![.\s]\s)") for first, those in forms.items()
+    }
 
 
 @cache
-def _long_phrases() -> Phrases:
-    return Phrases(_by_long())
+def _contractions() -> tuple[Phrases, Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]]:
+    """The phrases, and how each is written: inside a sentence, and at its end, where a stop would be read as its own."""
+    groups: dict[str, list[Abbreviation]] = {}
+    for row in table():
+        if row.kind != AMBIGUOUS:
+            groups.setdefault(row.long.lower(), []).append(row)
+    ways = {
+        long: (
+            tuple(row.short + "." if row.kind == TRUNCATION else row.short for row in rows),
+            tuple(row.short for row in rows if row.kind != TRUNCATION),
+        )
+        for long, rows in groups.items()
+    }
+    return Phrases(ways), ways

@@ -5,7 +5,6 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from operator import eq
-from string import punctuation
 
 from cxrvl.config.nearest import did_you_mean
 from cxrvl.errors import ConfigError
@@ -13,15 +12,16 @@ from cxrvl.errors import ConfigError
 MARKER = "___"
 """MIMIC-CXR's mark for removed text; `deidentification_marker` writes all marks this way."""
 
+# An expression that begins with a letter or a set of them is looked for fastest: looks back come second.
 _MARKS = (
-    r"(?:(?<!X)X{3,}+|(?<!_)_{2,}+|\[\*\*[^\]\n]{0,120}\*\*\]|<(?:NAME|DATE|AGE|ID|HOSPITAL|LOCATION|PHONE|DOCTOR)>|"
+    r"(?:X(?<!XX)X{2,}+|_(?<!__)_++|\[\*\*[^\]\n]{0,120}\*\*\]|<(?:NAME|DATE|AGE|ID|HOSPITAL|LOCATION|PHONE|DOCTOR)>|"
     r"\[(?:NAME|DATE|REDACTED|REMOVED)\])"
 )
 _MARK = re.compile(_MARKS)
 _SIGNS = ("XXX", "__", "[", "<")
-_XRAY = re.compile(r"\b([Xx])-(?:X{3,}|_{2,})")
+_XRAY = re.compile(r"([Xx])(?<!\w[Xx])-(?:X{3,}|_{2,})")
 _AGE = re.compile(rf"{_MARKS}[ -]?(?=year|yo\b|y/o|month|week|day)")
-_MARKS_IN_A_ROW = re.compile(rf"(?:{_MARKS}[ ,/]*)+")
+_MARKS_IN_A_ROW = re.compile(rf"{_MARKS}[ ,/]*(?:{_MARKS}[ ,/]*)*")
 _TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9]{0,14}(?:\s[^<>\n]{0,200})?/?>")
 _BREAK = re.compile(r"<(?:br|/p|/div|/li|/tr)\s*/?>", re.I)
 _COUNT, _BULLET = r"\(?\d{1,2}[.)]", r"[-*\u2022\u25cf]"
@@ -34,6 +34,7 @@ _NUMBER = re.compile(
 _OPEN_LINE = re.compile(
     rf"(?<=[\w)%])[ \t]*\n(?=[ \t]*(?:(?:{_COUNT}|{_BULLET})[ \t]+[^\W\d_]|[A-Z][A-Za-z/& ()-]{{1,30}}:[ \t]*\S))"
 )
+_MARKED = re.compile(r"[-\d*\u2022\u25cf](?:(?<=\d)[.)]|(?<!\d)[ \t])")  # part of whatever `_NUMBER` matches
 _BULLETS = ("-", "*", "\u2022", "\u25cf")
 _SIGNATURE = re.compile(
     r"(?im)^.{0,40}\b(?:electronically signed|dictated (?:by|and)|signed by|transcribed|transcriptionist|approved by|"
@@ -53,10 +54,12 @@ _SPOKEN = re.compile(r"\b(period|comma|colon|new paragraph|new line|next line|pa
 _SPOKEN_HINTS = ("period", "comma", "colon", "new line", "next line", "paragraph")
 _SPOKEN_MEANS = {"period": ".", "comma": ",", "colon": ":"}
 _DOUBLED = re.compile(r"\b([A-Za-z]{2,})(?:[ \t]+\1\b)+", re.I)
-_APART = {ord(mark): " " for mark in punctuation if mark != "_"}
+_APART = {number: " " for number in range(128) if not re.match(r"\w", chr(number))}
 _PUNCTUATION = ((re.compile(r"(?<![ \t])[ \t]+([,.;:!?])"), r"\1"), (re.compile(r"([,;:])(?:[ \t]*\1)+"), r"\1"),
                 (re.compile(r"(?<!\.)\.(?:[ \t]*\.)+(?!\d)"), "."), (re.compile(r"\([ \t,.;]*\)"), ""),
                 (re.compile(r"[,;:](?=[ \t]*\.)"), ""), (re.compile(r"(?m)^[ \t]*[,.;:]+[ \t]*"), ""))  # fmt: skip
+# Whatever these match has a mark behind a blank, a line's end, another mark or nothing.
+_LOOSE = re.compile(r"(?s)[,.;:!?)](?<![^ \t\n,.;:(].)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _QUOTES = str.maketrans({
     "\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-", "\u2212": "-",
@@ -98,7 +101,7 @@ def line_ends(text: str) -> str:
 
 def numbering(text: str) -> str:
     """Remove list numbers and bullets at the beginning of lines and sentences; measurements stay."""
-    return _NUMBER.sub(_unnumbered, text)
+    return _NUMBER.sub(_unnumbered, text) if _MARKED.search(text) else text
 
 
 def _unnumbered(match: re.Match[str]) -> str:
@@ -132,6 +135,8 @@ def lines(text: str) -> str:
 
 
 def _tidied(text: str) -> str:
+    if not _LOOSE.search(text):
+        return text
     for pattern, replacement in _PUNCTUATION:
         text = pattern.sub(replacement, text)
     return text

@@ -35,15 +35,14 @@ def apply_edits(text: str, edits: Iterable[Edit]) -> Styled:
     pieces: list[str] = []
     changes: list[Change] = []
     place = length = 0
-    for edit in sorted(edits, key=lambda e: (e.start, -e.end)):
-        if edit.start < place or text[edit.start : edit.end] == edit.replacement:
+    for start, end, replacement, kind in sorted(edits, key=lambda e: (e.start, -e.end)):
+        before = text[start:end]
+        if start < place or before == replacement:
             continue
-        pieces += [text[place : edit.start], edit.replacement]
-        length += edit.start - place
-        changes.append(
-            Change(edit.kind, length, length + len(edit.replacement), text[edit.start : edit.end], edit.replacement)
-        )
-        length += len(edit.replacement)
-        place = edit.end
+        pieces += [text[place:start], replacement]
+        length += start - place
+        changes.append(Change(kind, length, length + len(replacement), before, replacement))
+        length += len(replacement)
+        place = end
     pieces.append(text[place:])
     return Styled("".join(pieces), tuple(changes))

@@ -1,10 +1,9 @@
-"""Where does a text have one of many fixed phrases? One look-up per word instead of one long expression per character."""
+"""Where does a text have one of many fixed phrases? One expression, a tree of their letters, reads each place once."""
 
 import re
 from collections.abc import Iterable, Iterator
 
-_WORD = re.compile(r"(?<![\w/-])[a-z0-9]+")
-_GOES_ON = re.compile(r"[\w/-]")
+_BEGINS = re.compile(r"[a-z0-9]")
 
 
 def lower(text: str) -> str:
@@ -21,23 +20,23 @@ class Phrases:
     """
 
     def __init__(self, phrases: Iterable[str]) -> None:
-        self._by_word: dict[str, list[str]] = {}
-        for phrase in sorted({phrase.lower() for phrase in phrases}, key=lambda p: (-len(p), p)):
-            word = _WORD.match(phrase)
-            if word is None:
+        small = {phrase.lower() for phrase in phrases}
+        for phrase in small:
+            if not _BEGINS.match(phrase):
                 raise ValueError(f"phrase {phrase!r} begins with no letter and no digit")
-            self._by_word.setdefault(word[0], []).append(phrase)
+        self._pattern = re.compile(rf"(?<![\w/-]){_tree(small)}(?![\w/-])")
 
     def find(self, text: str) -> Iterator[tuple[int, int, str]]:
         """Yield start, end and phrase (in lower case), in order, without overlaps."""
-        small, place = lower(text), 0
-        for word in _WORD.finditer(small):
-            start = word.start()
-            if start < place:
-                continue
-            for phrase in self._by_word.get(word[0], ()):
-                end = start + len(phrase)
-                if small.startswith(phrase, start) and not _GOES_ON.match(small, end):
-                    yield start, end, phrase
-                    place = end
-                    break
+        for match in self._pattern.finditer(lower(text)):
+            yield match.start(), match.end(), match[0]
+
+
+def _tree(words: Iterable[str]) -> str:
+    """An expression for any of these words, the longest first, that branches where they part."""
+    behind: dict[str, list[str]] = {}
+    for word in words:
+        behind.setdefault(word[:1], []).append(word[1:])
+    ends = behind.pop("", None) is not None
+    branches = "|".join(re.escape(letter) + _tree(rest) for letter, rest in sorted(behind.items()))
+    return f"(?:{branches}){'?' if ends else ''}" if behind and (ends or len(behind) > 1) else branches

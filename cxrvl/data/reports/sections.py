@@ -130,7 +130,7 @@ def _add(pieces: dict[str, list[Span]], text: str, section: str, start: int, end
 
 def _headers(text: str) -> Iterator[tuple[int, int, str]]:
     """Yield start, end and section of each header: look back from every colon, dash behind a word, and line end."""
-    for mark in _MARK.finditer(text):
+    for mark in _marks(text):
         line = text.rfind("\n", 0, mark.start()) + 1
         found = _named(text, max(line, mark.start() - _LONGEST), mark.start())
         if found is None:
@@ -155,17 +155,28 @@ def _headers(text: str) -> Iterator[tuple[int, int, str]]:
             yield line + len(lifted), mark.end(), _section_of()[key]
 
 
+def _marks(text: str) -> Iterator[re.Match[str]]:
+    """Yield what `_MARK` finds, tried only where it may match."""
+    end = 0
+    for place in (*(place.start() for place in _PLACE.finditer(text)), len(text)):
+        mark = _MARK.match(text, place) if place >= end else None
+        if mark is not None:
+            end = mark.end()
+            yield mark
+
+
 def _named(text: str, begin: int, end: int) -> tuple[int, str] | None:
     """Return start and name of the longest header that ends at `end`, if one does."""
     words = list(_WORDS.finditer(text, begin, end))[-_MOST_WORDS:]
-    if not words or text[words[-1].end() : end].strip(" \t*"):
+    if not words or words[-1][0].lower() not in _last_words() or text[words[-1].end() : end].strip(" \t*"):
         return None
     for first in range(len(words)):
         start = words[first].start()
         if (start > begin and text[start - 1] in "-/") or "\n" in text[start:end]:
             continue
-        plain = text[start : words[-1].end()].lower().replace("&", "and")
-        key = _SLASH.sub("/", " ".join(plain.split()))
+        key = text[start : words[-1].end()].lower()
+        if key not in _section_of():
+            key = _SLASH.sub("/", " ".join(key.replace("&", "and").split()))
         if key in _section_of():
             return start, key
     return None
@@ -181,10 +192,11 @@ def _opens_inside(text: str, start: int, key: str) -> bool:
 
 
 _MARK = re.compile(
-    r"(?=[]:\uff1a\s-]|\Z)"  # most characters are none of them
     r"(?:(?P<bracket>\][ \t]*[:\uff1a]?)|(?P<list>(?<=\w)[ \t]+(?=1[.)]\s))|(?P<colon>[:\uff1a]\*{0,2})|"
     r"(?P<dash>(?<=\w)[ \t]*-{1,2}(?=\s))|(?P<bare>(?<=[\w*])[ \t]*(?=\r?\n|\Z)))"
 )
+# The first characters of all these; a blank only where it is the first one, before what may end or open a line.
+_PLACE = re.compile(r"[]:\uff1a \t\r\n-](?:(?<![ \t])|(?<![ \t]{2})(?=[ \t]*(?:[1\r\n-]|\Z)))")
 _WORDS = re.compile(r"[A-Za-z]+|&")
 _SLASH = re.compile(r" ?/ ?")
 _LONGEST, _MOST_WORDS = 60, 6
@@ -193,3 +205,8 @@ _LONGEST, _MOST_WORDS = 60, 6
 @cache
 def _section_of() -> dict[str, str]:
     return {header: section for section, headers in HEADERS.items() for header in headers}
+
+
+@cache
+def _last_words() -> frozenset[str]:
+    return frozenset(_WORDS.findall(header)[-1] for header in _section_of())

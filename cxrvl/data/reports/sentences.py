@@ -28,6 +28,17 @@ _LIST_MARK = re.compile(r"\s*\(?\d{1,2}\Z")
 # The same on a text of one line, where it need not look at every character.
 _STOP = re.compile(r"""(?P<stop>[.!?]+["')\]]*)(?P<gap>\s+|(?=[A-Z][a-z])|\Z)""")
 _LETTERS = ascii_letters + "."
+# Most sentences, in one look: a full stop that ends one for sure, with no other stop and no line break before it.
+_PLAIN = re.compile(
+    rf"""
+    (?P<sentence>[A-Za-z0-9][^.!?\n]*+
+        (?:\.{{2,}}(?=\s|\Z) | \.(?=\s*\Z)
+        | (?<=[A-Za-z]{{{_LONGEST_CUT}}})\.(?=\s)                            # longer than any abbreviation
+        | (?:(?<=[A-Za-z]{{5}})|(?<=[a-z]{{4}})(?<!prof))\.(?=\s+[A-Z])))    # or than any title
+    \s*
+    """,
+    re.X,
+)
 
 
 def split_sentences(text: str) -> list[Span]:
@@ -43,10 +54,16 @@ def split_sentences(text: str) -> list[Span]:
 def _split(text: str) -> tuple[Span, ...]:
     """One report goes through several hands in a row."""
     spans: list[Span] = []
-    begin = bare = 0  # up to `bare` there are only stray dots
-    several = "\n" in text
-    for match in (_CANDIDATE if several else _STOP).finditer(text):
-        stop = match["stop"]
+    begin = bare = place = 0  # up to `bare` there are only stray dots, up to `place` there is no other end
+    candidate = _CANDIDATE if "\n" in text else _STOP
+    while True:
+        while begin == place and (plain := _PLAIN.match(text, begin)):
+            spans.append(Span(begin, plain.end("sentence")))
+            begin = place = plain.end()
+        match = candidate.search(text, place)
+        if match is None:
+            break
+        stop, place = match["stop"], match.end()
         if stop is not None and not _ends(text, begin, match):
             continue
         end = match.start() + len(stop) if stop is not None else match.start()

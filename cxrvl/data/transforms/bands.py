@@ -1,17 +1,14 @@
 """How are some images of a batch blurred, each with its own kernel? As products with narrow bands, borders included."""
 
-from itertools import pairwise
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cxrvl.data.transforms.pil_nearest import chunk
 from cxrvl.errors import ConfigError
 
 # A blur is a matrix product with a narrow band: cut into tiles of so many pixels, most of the product is band. On a
 # CPU that is several times faster than convolutions with a kernel per image, whose speed hangs on the batch size.
-TILE = 32
+TILE = 16
 
 
 def placed(pixels: Tensor) -> Tensor:
@@ -19,48 +16,84 @@ def placed(pixels: Tensor) -> Tensor:
     return F.one_hot(pixels, pixels.shape[1]).flatten(1).to(torch.float64)
 
 
-def blur_(images: Tensor, rows: Tensor, weights: Tensor, what: str) -> Tensor:
-    """Blur some images down and across, in place.
+class Blurs:
+    """The blurs of some images of a batch, down and across, in memory that serves all of them.
 
-    images: (B, 1, H, W) float32; rows: (n,) which; weights: (n, reach + 1, 2 * reach + 1): row i < reach says what the
-    i-th pixel from a border becomes of the first pixels there, row `reach` what a pixel further inside becomes of its
-    neighbours. ConfigError where an image is not larger than the kernel; `what` names the step.
+    rows: (n,) which images; weights: (n, reach + 1, 2 * reach + 1): row i < reach says what the i-th pixel from a
+    border becomes of the first pixels there, row `reach` what a pixel further inside becomes of its neighbours;
+    size: height and width. ConfigError where an image is not larger than the kernel; `what` names the step.
     """
-    height, width = images.shape[-2:]
-    kernel = weights.shape[2]
-    if min(height, width) < kernel:
-        raise ConfigError(f"{what} is too wide for images of {height} x {width}: its kernel has {kernel} pixels")
-    some = chunk(len(rows), (height, width), images.device)
-    weights = weights.to(images.dtype)
-    down = [(pixels, band.split(some)) for pixels, band in _bands(weights, height)]
-    across = [(pixels, band.split(some)) for pixels, band in _bands(weights, width)]
-    for i, part in enumerate(rows.split(some)):
-        mine = images.index_select(0, part)[:, 0]
-        mine = torch.cat([torch.bmm(bands[i], mine[:, pixels]) for pixels, bands in down], dim=1)
-        mine = torch.cat([torch.bmm(mine[:, :, pixels], bands[i].mT) for pixels, bands in across], dim=2)
-        images.index_copy_(0, part, mine.clamp_(0.0, 1.0)[:, None])
-    return images
+
+    def __init__(self, rows: Tensor, weights: Tensor, size: tuple[int, int], what: str) -> None:
+        kernel = weights.shape[2]
+        if min(size) < kernel:
+            raise ConfigError(f"{what} is too wide for images of {size[0]} x {size[1]}: its kernel has {kernel} pixels")
+        self.rows, (self.height, self.width), self.reach = rows, size, kernel // 2
+        weights = weights.to(torch.float32)
+        self.down = _bands(weights, self.height)
+        self.across = self.down if self.width == self.height else _bands(weights, self.width)
+        # On a CPU image after image stays in the cache; a GPU takes all at once.
+        n = self.together = 1 if rows.device.type == "cpu" else len(rows)
+        (_, down, tile, wide), (_, across, tile_across, wide_across) = self.down.shape, self.across.shape
+        high, broad = down * tile, across * tile_across
+        # The first and the last tile reach over the images: what lies there is weighed zero, but has to be a number.
+        before, pixels = self.reach * self.width, n * self.height * self.width
+        first = weights.new_zeros(before + pixels + (high - self.height + self.reach) * self.width)
+        second = weights.new_zeros(n * high * self.width + broad - self.width + 2 * self.reach)
+        self.source = first[before : before + pixels]
+        """Where images to be blurred are put, as flat float32 pixels: one on a CPU, all on a GPU."""
+        # Tiles overlap by the reach of the kernel; images of a batch lie one after the other, as tiles do.
+        self._tall = first.as_strided(
+            (n, down, wide, self.width), (self.height * self.width, tile * self.width, self.width, 1)
+        )
+        self._between = second[self.reach : self.reach + n * high * self.width].view(-1, tile, self.width)
+        self._broad = second.as_strided((n, across, high, wide_across), (high * self.width, tile_across, self.width, 1))
+        self._done = weights.new_empty(n * across, high, tile_across)
+        self._image = self._done.view(n, across, high, tile_across).transpose(1, 2)[:, : self.height]
+        self._kernels = list(
+            zip(self.down.flatten(0, 1).split(n * down), self.across.mT.flatten(0, 1).split(n * across), strict=True)
+        )
+
+    def into(self, first: int, out: Tensor) -> None:
+        """Blur what `source` holds as the blurs from the `first` on do, into `out` (together, H, W)."""
+        down, across = self._kernels[first]
+        torch.bmm(down, self._tall.flatten(0, 1), out=self._between)
+        torch.bmm(self._broad.flatten(0, 1), across, out=self._done)
+        if self._image[0, 0].numel() == self.width:
+            torch.clamp(self._image, 0.0, 1.0, out=out.view(self._image.shape))
+        else:
+            torch.clamp(self._image.flatten(2)[..., : self.width], 0.0, 1.0, out=out)
+
+    def blur_(self, images: Tensor) -> Tensor:
+        """Overwrite those of (B, 1, H, W) float32 images that are blurred; the same images."""
+        for first, part in enumerate(self.rows.split(self.together)):
+            shape = (len(part), 1, self.height, self.width)
+            torch.index_select(images, 0, part, out=self.source.view(shape))
+            if self.together == 1:
+                self.into(first, images[int(part)])
+            else:
+                out = torch.empty(shape, device=images.device)
+                self.into(0, out[:, 0])
+                images.index_copy_(0, part, out)
+        return images
 
 
-def _bands(weights: Tensor, length: int) -> list[tuple[slice, Tensor]]:
-    """Cut an axis into tiles: which input pixels each needs, and the blur of these, (n, pixels of the tile, pixels).
+def _bands(weights: Tensor, length: int) -> Tensor:
+    """The blurs of an axis in tiles, (n, tiles, pixels of a tile, these and `reach` more to each side).
 
-    weights: (n, reach + 1, 2 * reach + 1), see `blur_`; length: pixels, more than 2 * reach.
+    weights: (n, reach + 1, 2 * reach + 1), see `Blurs`; length: pixels, more than 2 * reach. Rows of the last tile
+    that are over the end are zero.
     """
     n, reach = len(weights), weights.shape[1] - 1
-    count = max(2, length // max(TILE, reach))
-    edges = [length * i // count for i in range(count + 1)]
-    tile = -(-length // count)
+    tile = -(-length // max(1, length // TILE))
+    tiles = -(-length // tile)
+    # Where row i begins at pixel i - reach, not at the border.
+    weights = F.pad(weights, (reach, 0))
+    start = weights.as_strided((n, reach + 1, 2 * reach + 1), (weights.stride(0), 3 * reach + 2, 1))
+    rows = weights.new_zeros(n, tiles * tile, 2 * reach + 1)
+    rows[:, :reach] = start[:, :reach]
+    rows[:, reach : length - reach] = start[:, reach:]
+    rows[:, length - reach : length] = start[:, :reach].flip(1, 2)
+    # Each row begins a pixel after the one above: rows of a number too many, one after the other, cut at their width.
     wide = tile + 2 * reach
-    # Each row is the one above, moved by a pixel: rows of `wide` + 1 numbers, written one after the other, cut at `wide`.
-    inside = F.pad(weights[:, reach], (0, tile)).repeat(1, tile)[:, : tile * wide].view(n, tile, wide)
-    border = inside[:, :, reach:].clone()
-    border[:, :reach] = 0.0
-    border[:, :reach, : 2 * reach] = weights[:, :reach, : 2 * reach]
-    bands = [(slice(0, edges[1] + reach), border[:, : edges[1], : edges[1] + reach])]
-    for start, end in pairwise(edges[1:-1]):
-        size = end - start
-        bands.append((slice(start - reach, end + reach), inside[:, :size, : size + 2 * reach]))
-    size = length - edges[-2]
-    bands.append((slice(edges[-2] - reach, length), border[:, :size, : size + reach].flip(1, 2)))
-    return bands
+    return F.pad(rows.view(n, tiles, tile, -1), (0, tile)).flatten(2)[..., : tile * wide].view(n, tiles, tile, wide)

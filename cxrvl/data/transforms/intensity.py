@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cxrvl.data.random import Draw
-from cxrvl.data.transforms.bands import blur_, placed
+from cxrvl.data.transforms.bands import Blurs, placed
 from cxrvl.data.transforms.geometry import interval, needed, probability
 from cxrvl.errors import ConfigError
 
@@ -100,7 +100,8 @@ class GaussianBlur:
         offset = torch.arange(-self.radius, self.radius + 1, device=images.device, dtype=sigma.dtype)
         kernel = torch.softmax(-(offset[None] ** 2) / (2 * sigma**2), dim=1)
         weights = (kernel @ self.placed.to(images.device)).view(len(chosen), len(offset), -1)
-        return blur_(images.clone(), chosen, weights[:, : self.radius + 1], f"GaussianBlur of sigma {self.sigma[1]}")
+        size, what = (images.shape[-2], images.shape[-1]), f"GaussianBlur of sigma {self.sigma[1]}"
+        return Blurs(chosen, weights[:, : self.radius + 1], size, what).blur_(images.clone())
 
 
 def _between(u: Tensor, low_high: tuple[float, float]) -> Tensor:

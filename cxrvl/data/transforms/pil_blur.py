@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from cxrvl.data.random import Draw
-from cxrvl.data.transforms.bands import blur_, placed
+from cxrvl.data.transforms.bands import Blurs, placed
 from cxrvl.data.transforms.geometry import interval, needed, probability
 
 PASSES = 3
@@ -35,15 +35,14 @@ class RandomGaussianBlur:
 
     def __call__(self, images: Tensor, draw: Draw | None) -> Tensor:
         """(B, 1, H, W) float32 in [0, 1] to the same; H and W must exceed the kernel's width."""
-        return self.blur_(images.clone(), needed(draw, self))
+        blurs = self.blurs(needed(draw, self), (images.shape[-2], images.shape[-1]))
+        return images.clone() if blurs is None else blurs.blur_(images.clone())
 
-    def blur_(self, images: Tensor, draw: Draw) -> Tensor:
-        """Overwrite the chosen of (B, 1, H, W) float32 images by what they become; the same images."""
+    def blurs(self, draw: Draw, size: tuple[int, int]) -> Blurs | None:
+        """What becomes of the chosen of a batch of images of this height and width; None if there are none."""
         chosen, radius = self.chosen(draw)
         rows = torch.nonzero(chosen)[:, 0]
-        if not len(rows):
-            return images
-        return blur_(images, rows, self.weights(radius[rows]), "RandomGaussianBlur")
+        return Blurs(rows, self.weights(radius[rows]), size, "RandomGaussianBlur") if len(rows) else None
 
     def weights(self, radius: Tensor) -> Tensor:
         """The first reach + 1 rows of the blur along one axis, (n, reach + 1, 2 * reach + 1) float64.

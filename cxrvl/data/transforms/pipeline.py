@@ -53,7 +53,8 @@ class _Group:
         """Whether a step can be carried out together with those of the group."""
         if isinstance(step, Geometric) and self.moves:
             return None in (self.sampling, step.sampling) or self.sampling == step.sampling == "bilinear"
-        return isinstance(step, ToneCurve) and bool(self.curves)
+        # Curves are applied as one, and a blur of PIL's as each image comes from them.
+        return isinstance(step, ToneCurve | RandomGaussianBlur) and bool(self.curves) and self.other is None
 
     def add(self, name: str, step: Transform) -> None:
         """Take a step into the group."""
@@ -89,16 +90,16 @@ class _Group:
             bool(self.curves) or self.sampling in ("bicubic", "nearest") or isinstance(self.other, RandomGaussianBlur)
         )
 
-    def __call__(self, images: Tensor, draw: Draw, matrix: Tensor | None, *, own: bool) -> Tensor:
-        """Change a batch; `own` images are this pipeline's, and may be overwritten."""
+    def __call__(self, images: Tensor, draw: Draw, matrix: Tensor | None) -> Tensor:
+        """Change a batch into another one."""
         if self.curves:
-            named = zip(self.curves, self.names, strict=True)
-            return apply_curves(_at_most_bytes(images), [(step, draw.scope(name)) for step, name in named])
+            blurs = None
+            if isinstance(self.other, RandomGaussianBlur):
+                blurs = self.other.blurs(draw.scope(self.names[-1]), (images.shape[-2], images.shape[-1]))
+            named = zip(self.curves, self.names, strict=False)
+            return apply_curves(_at_most_bytes(images), [(step, draw.scope(name)) for step, name in named], blurs)
         if self.other is not None:
-            floats = _floats(images)
-            if isinstance(self.other, RandomGaussianBlur) and (own or floats is not images):
-                return self.other.blur_(floats, draw.scope(self.names[0]))
-            return self.other(floats, draw.scope(self.names[0]))
+            return self.other(_floats(images), draw.scope(self.names[0]))
         images = _floats(images) if self.sampling in (None, "bilinear") else _at_most_bytes(images)
         if matrix is None:
             return self.moves[0](images, draw)
@@ -187,9 +188,8 @@ class Pipeline:
             for step in self.steps:
                 images = step(images, None)
             return images
-        given = images
         for group, matrix in zip(self._groups, matrices, strict=True):
-            images = group(images, draw, matrix, own=images is not given)
+            images = group(images, draw, matrix)
         return _floats(images)
 
     def size(self, height: int, width: int) -> tuple[int, int]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from cxrvl.data.random import Draw
+from cxrvl.data.transforms.bands import Blurs
 from cxrvl.data.transforms.geometry import needed, probability
 
 LEVELS = 256
@@ -62,18 +63,20 @@ class RandomEqualize(ToneCurve):
         return torch.where(step > 0, spread, level)
 
 
-def apply_curves(images: Tensor, steps: Sequence[tuple[ToneCurve, Draw]]) -> Tensor:
-    """Apply curves one after the other to (B, 1, H, W) uint8, or float32 in [0, 1]; float32 in [0, 1]."""
+def apply_curves(images: Tensor, steps: Sequence[tuple[ToneCurve, Draw]], blurs: Blurs | None = None) -> Tensor:
+    """Apply curves one after the other, then blurs, to (B, 1, H, W) uint8, or float32 in [0, 1]; float32 in [0, 1]."""
     chosen = [step.chosen(draw) for step, draw in steps]
     changed = torch.nonzero(torch.stack(chosen).any(dim=0))[:, 0]
     if images.dtype == torch.uint8:
-        return _look_up(images, _composed(images, steps, chosen, changed), changed)
-    if not len(changed):
-        return images
-    some = images.index_select(0, changed).mul_(LEVELS - 1).add_(0.5).to(torch.uint8)
-    every = torch.arange(len(changed), device=images.device)
-    curves = _composed(some, steps, [which[changed] for which in chosen], every)
-    return images.index_copy(0, changed, _look_up(some, curves, every))
+        return _look_up(images, _composed(images, steps, chosen, changed), changed, blurs)
+    if len(changed):
+        some = images.index_select(0, changed).mul_(LEVELS - 1).add_(0.5).to(torch.uint8)
+        every = torch.arange(len(changed), device=images.device)
+        curves = _composed(some, steps, [which[changed] for which in chosen], every)
+        images = images.index_copy(0, changed, _look_up(some, curves, every))
+    elif blurs is not None:
+        images = images.clone()
+    return images if blurs is None else blurs.blur_(images)
 
 
 def _composed(
@@ -97,23 +100,30 @@ def _composed(
 def _counts(images: Tensor, rows: Tensor) -> Tensor:
     """Histograms (n, 256) int64 of some of the bytes, rows (n,)."""
     if images.device.type == "cpu":
-        return torch.stack([torch.bincount(images[i].view(-1), minlength=LEVELS) for i in rows.tolist()])
+        flat = images.flatten(1).unbind()
+        return torch.stack([torch.bincount(flat[i], minlength=LEVELS) for i in rows.tolist()])
     return torch.bincount(_places(images.index_select(0, rows)), minlength=len(rows) * LEVELS).view(-1, LEVELS)
 
 
-def _look_up(images: Tensor, curves: Tensor, changed: Tensor) -> Tensor:
-    """Bytes through their curves (B, 256), to float32 in [0, 1]; all but the rows `changed` (n,) have none."""
+def _look_up(images: Tensor, curves: Tensor, changed: Tensor, blurs: Blurs | None = None) -> Tensor:
+    """Bytes through their curves (B, 256), to float32 in [0, 1], and blurred; all but `changed` (n,) have no curve."""
     values = curves.to(torch.float32).div_(LEVELS - 1)
     out = torch.empty(images.shape, dtype=torch.float32, device=images.device)
     if images.device.type != "cpu":
-        return torch.index_select(values.view(-1), 0, _places(images), out=out.view(-1)).view(out.shape)
-    # A core divides in a fraction of the time it looks up.
+        torch.index_select(values.view(-1), 0, _places(images), out=out.view(-1))
+        return out if blurs is None else blurs.blur_(out)
     looked_up = set(changed.tolist())
-    for i, (image, value, made) in enumerate(zip(images, values, out, strict=True)):
+    blurred = {} if blurs is None else {row: i for i, row in enumerate(blurs.rows.tolist())}
+    for i, (image, value, made) in enumerate(zip(images.flatten(1), values, out, strict=True)):
+        flat = blurs.source if blurs is not None and i in blurred else made.view(-1)
+        # A core divides in a fraction of the time it looks up.
         if i in looked_up:
-            torch.index_select(value, 0, image.view(-1).to(torch.int32), out=made.view(-1))
+            torch.index_select(value, 0, image.to(torch.int32), out=flat)
         else:
-            made.copy_(image).div_(LEVELS - 1)
+            flat.copy_(image).div_(LEVELS - 1)
+        # At once, while the image is in the cache.
+        if blurs is not None and i in blurred:
+            blurs.into(blurred[i], made)
     return out
 
 

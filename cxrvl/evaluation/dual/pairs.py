@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from cxrvl.data.reports.style import apply
+from cxrvl.data.studies import SECTIONS
 from cxrvl.errors import DataError
 from cxrvl.evaluation.collection import image_columns
-from cxrvl.evaluation.dual.encoder import image_embeddings, passages_of, text_embeddings
+from cxrvl.evaluation.dual.encoder import UNPAIRED, image_embeddings, passages_of, text_embeddings
 from cxrvl.evaluation.predictions import Predictions
 from cxrvl.evaluation.probing import Batch, Network
 from cxrvl.evaluation.ranking import Places, Pool, Vectors
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
 PLAIN = ""
 Styles = Mapping[str, Mapping[str, float]]
 """Name of a way of writing -> rewriting -> strength, see `cxrvl.data.reports.style.STYLES`."""
+
+
+def paired_rows(table: "StudyTable", splits: Sequence[str]) -> Places:
+    """Return the rows (n,) of splits of a table with reports; DataError for a table of images alone."""
+    if not any(name in table.frame.columns for name in SECTIONS):
+        raise DataError(UNPAIRED)
+    return np.concatenate([table.split(name) for name in splits])
 
 
 def embedded_pairs(
@@ -93,7 +101,7 @@ class Pairs:
 
     def reports(self, style: str = PLAIN) -> Vectors:
         """Vectors (S, D) of the studies' reports in a style; plain reports that read the same have the same."""
-        vectors = np.stack([self.frame[f"text/{style}"].iloc[place] for place in self.first])
+        vectors = np.stack(list(self.frame[f"text/{style}"].to_numpy()[self.first]))
         if style == PLAIN:  # computed in different batches, equal texts may differ in the last bit
             vectors = vectors[np.unique(self.said, return_index=True)[1]][self.said]
         return vectors

@@ -9,8 +9,8 @@ import pandas as pd
 from cxrvl.config.nearest import did_you_mean
 from cxrvl.data.labeler import OBSERVATIONS, Labeler
 from cxrvl.errors import ConfigError
-from cxrvl.evaluation.dual.encoder import passages_of
-from cxrvl.evaluation.dual.pairs import Pairs, embedded_pairs, joined_pairs, predictions_of
+from cxrvl.evaluation.dual.encoder import DualEncoder, passages_of
+from cxrvl.evaluation.dual.pairs import Pairs, embedded_pairs, joined_pairs, paired_rows, predictions_of
 from cxrvl.evaluation.predictions import IMAGE_COLUMNS, Predictions
 from cxrvl.evaluation.probing import Batch, Network
 from cxrvl.evaluation.ranking import nearest
@@ -42,6 +42,7 @@ class ReportScoresEvaluator:
     """
 
     kind = "reports"
+    asks = DualEncoder
 
     def __init__(
         self,
@@ -65,6 +66,10 @@ class ReportScoresEvaluator:
         self.asking, self.pool_split, self.scores = tuple(splits), pool_split, tuple(scores)
         self.splits = tuple(dict.fromkeys([*splits, *([pool_split] if pool_split else [])]))
 
+    def scored(self, table: "StudyTable") -> np.ndarray:
+        """Return the rows (n,) int64 of the study table that are scored; DataError for a table without reports."""
+        return paired_rows(table, self.splits)
+
     def probe(self, batch: Batch, output: Any, network: Network, table: "StudyTable") -> pd.DataFrame:
         """Vectors of a batch's images and reports, and the reports themselves, which go no further than `collect`."""
         rows = embedded_pairs(batch, output, network, table, {}, 0)
@@ -82,13 +87,13 @@ class ReportScoresEvaluator:
         return report_metrics(predictions, self.options)
 
     def _found(self, asking: Pairs, pool: Pairs) -> pd.DataFrame:
-        near, places = nearest(asking.images, pool.report_pool(), 1)
+        top = nearest(asking.images, pool.report_pool(), 1)
         own = asking.frame["report"].to_numpy()
-        others = pool.frame["report"].to_numpy()[pool.first[places[:, 0]]]
+        others = pool.frame["report"].to_numpy()[pool.first[top.places[:, 0]]]
         about = {name: asking.frame[name] for name in IMAGE_COLUMNS}
-        scores = {f"score/{name}": published(name, own, others) for name in self.scores}
+        scores = {f"score/{name}": published(name, list(own), list(others)) for name in self.scores}
         return pd.DataFrame({
-            **about, "text": asking.frame["said"], "found": pool.report_names()[places[:, 0]], "near": near[:, 0],
+            **about, "text": asking.frame["said"], "found": pool.report_names()[top.places[:, 0]], "near": top.near[:, 0],
             "pool": float(len(pool.first)), **_labelled("target", own), **_labelled("found", others), **scores,
         })  # fmt: skip
 

@@ -9,10 +9,11 @@ import pandas as pd
 from cxrvl.config.nearest import did_you_mean
 from cxrvl.data.reports.style import check_styles
 from cxrvl.errors import ConfigError
-from cxrvl.evaluation.dual.pairs import PLAIN, Pairs, embedded_pairs, joined_pairs, predictions_of
+from cxrvl.evaluation.dual.encoder import DualEncoder
+from cxrvl.evaluation.dual.pairs import PLAIN, Pairs, embedded_pairs, joined_pairs, paired_rows, predictions_of
 from cxrvl.evaluation.predictions import IMAGE_COLUMNS, NEAREST, Predictions
 from cxrvl.evaluation.probing import Batch, Network
-from cxrvl.evaluation.ranking import Pool, Vectors, nearest, ranks
+from cxrvl.evaluation.ranking import Nearest, ranks
 from cxrvl.evaluation.text_metrics import TextOptions, text_metrics
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class ImageTextRetrievalEvaluator:
     """
 
     kind = "ranks"
+    asks = DualEncoder
 
     def __init__(
         self,
@@ -78,6 +80,10 @@ class ImageTextRetrievalEvaluator:
         self.styles[known] = style
         return query, known
 
+    def scored(self, table: "StudyTable") -> np.ndarray:
+        """Return the rows (n,) int64 of the study table that are scored; DataError for a table without reports."""
+        return paired_rows(table, self.splits)
+
     def probe(self, batch: Batch, output: Any, network: Network, table: "StudyTable") -> pd.DataFrame:
         """Vectors of a batch's images and reports, see `embedded_pairs`."""
         return embedded_pairs(batch, output, network, table, self.styles, self.style_seed)
@@ -108,16 +114,16 @@ class ImageTextRetrievalEvaluator:
             vectors, texts, studies = pairs.reports(style), pairs.said, np.arange(len(pairs.first))
         rows = pairs.frame.iloc[asking].reset_index(drop=True)
         about = {column: rows[column] for column in IMAGE_COLUMNS}
-        found = {**ranks(vectors, pool, texts, studies), **nearest_columns(vectors, pool, names)}
+        top = Nearest(len(vectors), pool, NEAREST)
+        found = {**ranks(vectors, pool, texts, studies, top), **nearest_columns(top, names)}
         return pd.DataFrame({**about, "label": name, "text": rows["said"], **found})
 
 
-def nearest_columns(queries: Vectors, pool: Pool, names: np.ndarray) -> dict[str, Any]:
+def nearest_columns(top: Nearest, names: np.ndarray) -> dict[str, Any]:
     """Names and similarities of the nearest documents, `found_<n>` and `near_<n>`; "" and NaN in a smaller pool."""
-    near, places = nearest(queries, pool, NEAREST)
     columns: dict[str, Any] = {}
     for number in range(NEAREST):
-        there = number < near.shape[1]
-        columns[f"found_{number + 1}"] = names[places[:, number]] if there else ""
-        columns[f"near_{number + 1}"] = near[:, number] if there else np.float32(np.nan)
+        there = number < top.near.shape[1]
+        columns[f"found_{number + 1}"] = names[top.places[:, number]] if there else ""
+        columns[f"near_{number + 1}"] = top.near[:, number] if there else np.float32(np.nan)
     return columns

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student
 
 Floats = NDArray[np.float64]
+Key = TypeVar("Key")
 Statistic = Callable[[NDArray[np.float32]], Floats]
 """From the draw counts of patients, (patients, r), to a number per replicate, (..., r)."""
 
@@ -60,13 +62,13 @@ def patient_draws(patients: int, replicates: int, seed: int) -> Iterator[NDArray
         yield drawn.astype(np.float32)
 
 
-def replicate(patients: int, statistics: Mapping[str, Statistic], replicates: int, seed: int) -> dict[str, Floats]:
+def replicate(patients: int, statistics: Mapping[Key, Statistic], replicates: int, seed: int) -> dict[Key, Floats]:
     """Every statistic under every replicate of one and the same bootstrap over patients.
 
     Returns:
         name -> (..., replicates), in the order of the draws, so that statistics can be combined replicate by replicate.
     """
-    blocks: dict[str, list[Floats]] = {name: [] for name in statistics}
+    blocks: dict[Key, list[Floats]] = {name: [] for name in statistics}
     for counts in patient_draws(patients, replicates, seed):
         for name, statistic in statistics.items():
             blocks[name].append(statistic(counts))

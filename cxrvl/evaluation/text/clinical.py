@@ -35,7 +35,7 @@ def check_published(name: str, option: str, instead: str) -> None:
     """Refuse an unknown published score, or any without its package; ConfigError says what to install, or do instead."""
     if name not in PUBLISHED_SCORES:
         raise ConfigError(f"evaluation {option}: there is no '{name}'{did_you_mean(name, PUBLISHED_SCORES)}")
-    if importlib.util.find_spec("RadEval") is None:
+    if importlib.util.find_spec("radeval") is None:
         raise ConfigError(
             f"evaluation {option}: {name} needs the package radeval, which is not installed: pip install "
             f"'cxrvl[clinical]', and its weights from the hub; or use {instead}"
@@ -55,7 +55,7 @@ def published(
     Raises:
         RunError: the package gives something else than one number per text under the name expected.
     """
-    from RadEval import RadEval
+    from radeval import RadEval
 
     metric, key = _RADEVAL[name]
     scores = RadEval(metrics=[metric], per_sample=True)(refs=list(references), hyps=list(others))

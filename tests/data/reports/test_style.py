@@ -1,5 +1,6 @@
 """Styles: each changes what it claims, keeps what it claims, and is a function of its seed."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -15,8 +16,8 @@ from cxrvl.data.labeler import Labeler
 from cxrvl.data.reports.abbreviations import table
 from cxrvl.data.reports.cleaning import clean
 from cxrvl.data.reports.edits import Edit, apply_edits
-from cxrvl.data.reports.style import STYLES, apply
-from cxrvl.data.reports.style.engine import KEEPING
+from cxrvl.data.reports.style import STYLES, apply, style_generator
+from cxrvl.data.reports.style.engine import KEEPING, _keyed
 from cxrvl.errors import ConfigError
 
 REPORT = (
@@ -100,6 +101,17 @@ def test_fixed_expressions_have_no_synonyms(text):
     assert {styled("synonyms", text, seed=seed).text for seed in range(20)} == {text}
 
 
+def test_the_draws_are_philox_of_a_hash():
+    """One generator serves all styles of a report: each begins as a new one of its key, whatever was drawn before."""
+    used = style_generator(0, 0, "other", "expand")
+    used.integers(4, size=3)
+    for generator in (style_generator(3, 1, "report", "case"), _keyed(used, 3, 1, "report", "case")):
+        words = np.frombuffer(hashlib.sha256(b"3\x001\x00report\x00case").digest()[:16], dtype="<u8")
+        expected = np.random.Generator(np.random.Philox(key=words.astype(np.uint64)))
+        for draw in (lambda g: g.integers(4), lambda g: g.random(7), lambda g: g.permutation(9)):
+            np.testing.assert_array_equal(draw(generator), draw(expected))
+
+
 def test_an_impression_alone():
     report = "FINDINGS: The heart is large. No effusion.\nIMPRESSION: Cardiomegaly."
     assert styled("impression_only", report).text == "Cardiomegaly."
@@ -111,7 +123,9 @@ def test_an_impression_alone():
 
 def test_expansion_does_not_depend_on_the_process():
     """Two abbreviations that differ by a capital alone are tried in one order, whatever order a set of words has."""
-    command = "from cxrvl.data.reports import abbreviations as a; print(a._short_pattern().pattern)"
+    command = (
+        "from cxrvl.data.reports import abbreviations as a; print([p.pattern for p in a._short_patterns().values()])"
+    )
     patterns = {
         subprocess.run(
             [sys.executable, "-c", command], env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True

@@ -33,29 +33,32 @@ def test_f1_is_sklearns(uncertain):
         np.stack([frame[f"{side}/{name}"].isin(yes) for name in OBSERVATIONS], 1) for side in ("target", "found")
     )
     claimed = (true | found).any(axis=0)
-    assert 0 < metrics["micro_f1"]["14"]["value"] < 1
-    assert metrics["micro_f1"]["14"]["value"] == pytest.approx(f1_score(true, found, average="micro"))
+    assert 0 < metrics["mean"]["micro_f1_14"] < 1
+    assert metrics["mean"]["micro_f1_14"] == pytest.approx(f1_score(true, found, average="micro"))
     expected = f1_score(true[:, claimed], found[:, claimed], average="macro")
-    assert metrics["macro_f1"]["14"]["value"] == pytest.approx(expected)
-    assert metrics["macro_f1"]["14"]["labels"] == claimed.sum() == 14 - len(metrics["undefined"])
+    assert metrics["mean"]["macro_f1_14"] == pytest.approx(expected)
+    assert metrics["mean"]["labels"] == claimed.sum() == 14 - len(metrics["undefined"])
     five = [OBSERVATIONS.index(name) for name in FIVE]
-    assert metrics["micro_f1"]["5"]["value"] == pytest.approx(f1_score(true[:, five], found[:, five], average="micro"))
-    for entry in (*metrics["labels"].values(), *metrics["micro_f1"].values()):
-        assert entry["low"] <= entry["value"] <= entry["high"]
+    assert metrics["mean"]["micro_f1_5"] == pytest.approx(f1_score(true[:, five], found[:, five], average="micro"))
+    for entry in metrics["labels"].values():
+        assert entry["f1_low"] <= entry["f1"] <= entry["f1_high"]
+    assert metrics["mean"]["micro_f1_5_low"] <= metrics["mean"]["micro_f1_5"] <= metrics["mean"]["micro_f1_5_high"]
     assert (metrics["images"], metrics["pool"]) == (40, 40)
 
 
 def test_uncertain_findings_count_as_asked():
     (_, predictions), values = scored(), []
     for uncertain in ("ones", "zeros"):
-        values.append(ReportScoresEvaluator(uncertain=uncertain, bootstrap=5).metrics(predictions)["micro_f1"]["5"])
+        values.append(
+            ReportScoresEvaluator(uncertain=uncertain, bootstrap=5).metrics(predictions)["mean"]["micro_f1_5"]
+        )
     assert values[0] != values[1]
 
 
 def test_an_oracle_says_what_the_true_report_says():
     evaluator, predictions = scored(knows=1.0)
     assert (predictions.frame["found"] == "made/" + predictions.frame["study"]).all()
-    assert evaluator.metrics(predictions)["micro_f1"]["14"]["value"] == 1.0
+    assert evaluator.metrics(predictions)["mean"]["micro_f1_14"] == 1.0
 
 
 def test_reports_of_another_split_are_retrieved_where_asked(tmp_path):
@@ -89,10 +92,10 @@ def test_tables_read_f1_over_the_labels_of_their_group():
     metrics = evaluator.metrics(predictions)
     everyone = np.ones((statistics(predictions, "report_f1", Scoring(), FIVE)[1], 1), dtype=np.float32)
     found = statistics(predictions, "report_f1", Scoring(), FIVE)[0]
-    assert found["Cardiomegaly"](everyone)[0] == pytest.approx(metrics["labels"]["Cardiomegaly"]["value"])
+    assert found["Cardiomegaly"](everyone)[0] == pytest.approx(metrics["labels"]["Cardiomegaly"]["f1"])
     micro = statistics(predictions, "report_micro_f1", Scoring(), FIVE)[0]
     values = [float(one(everyone)[0]) for one in micro.values()]
-    assert values == pytest.approx([metrics["micro_f1"]["5"]["value"]] * 5)
+    assert values == pytest.approx([metrics["mean"]["micro_f1_5"]] * 5)
     with pytest.raises(DataError, match=r"report_green was not computed"):
         statistics(predictions, "report_green", Scoring(), FIVE)
     assert "text" in scored_images(predictions, "report_f1", Scoring(), FIVE)
@@ -112,9 +115,9 @@ class Package:
 
 @pytest.fixture
 def package(monkeypatch):
-    module = ModuleType("RadEval")
+    module = ModuleType("radeval")
     module.RadEval, module.__spec__ = Package, SimpleNamespace()
-    monkeypatch.setitem(sys.modules, "RadEval", module)
+    monkeypatch.setitem(sys.modules, "radeval", module)
     return module
 
 
@@ -122,7 +125,7 @@ def test_published_scores_are_asked_per_report(package):
     evaluator, predictions = scored(scores=["rouge"])
     same = predictions.frame["found"] == "made/" + predictions.frame["study"]
     metrics = evaluator.metrics(predictions)
-    assert metrics["scores"]["rouge"]["value"] == pytest.approx(same.mean())
+    assert metrics["mean"]["rouge"] == pytest.approx(same.mean())
     found, count = statistics(predictions, "report_rouge", Scoring(), ["Edema"])
     assert found["Edema"](np.ones((count, 1), dtype=np.float32))[0] == pytest.approx(same.mean())
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cxrvl.data.reports.abbreviations import contractions, expansions
+from cxrvl.data.reports.abbreviations import contraction, contractions, expansions
 from cxrvl.data.reports.edits import Styled, apply_edits
 
 
@@ -14,9 +14,10 @@ def expand(text: str, rng: np.random.Generator, strength: float) -> Styled:
 
 def abbreviate(text: str, rng: np.random.Generator, strength: float) -> Styled:
     """Abbreviate phrases that have an abbreviation of one meaning."""
-    edits = []
-    for choices in contractions(text):
-        chosen, number = rng.random() < strength, int(rng.random() * len(choices))
-        if chosen:
-            edits.append(choices[number])
+    places = contractions(text)
+    edits = [
+        contraction(text, start, end, shorts[int(number * len(shorts))])
+        for (start, end, shorts), (drawn, number) in zip(places, rng.random((len(places), 2)).tolist(), strict=True)
+        if drawn < strength
+    ]
     return apply_edits(text, edits)

@@ -1,6 +1,7 @@
 """Which rewritings are there, and how are several applied with one seed?"""
 
 import hashlib
+import struct
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -46,20 +47,38 @@ def check_styles(strengths: Mapping[str, float]) -> None:
 
 def style_generator(seed: int, epoch: int, key: str, name: str) -> np.random.Generator:
     """Return the random numbers of one style of one report: a pure hash of seed, epoch, report and style."""
-    word = hashlib.sha256(f"{seed}\0{epoch}\0{key}\0{name}".encode("utf-8", "surrogatepass")).digest()
-    words = np.frombuffer(word[:16], dtype="<u8").astype(np.uint64)
-    return np.random.Generator(np.random.Philox(_Key(words)))  # type: ignore[arg-type]  # numpy.org: any ISeedSequence
+    return _keyed(_generator(), seed, epoch, key, name)
 
 
-class _Key(ISeedSequence):
-    """Hands Philox its key as it is: `Philox(key=...)` is the same, but asks the system for entropy first (18 us)."""
+def _generator() -> np.random.Generator:
+    """A generator without its key; making one takes longer than the draws of a style."""
+    return np.random.Generator(np.random.Philox(_NoSeed()))  # type: ignore[arg-type]  # numpy.org: any ISeedSequence
 
-    def __init__(self, words: np.ndarray) -> None:
-        self._words = words
+
+class _NoSeed(ISeedSequence):
+    """Keeps Philox from asking the system for entropy (18 us): its key is set afterwards."""
 
     def generate_state(self, n_words: int, dtype: object = np.uint32) -> np.ndarray:
-        """Return the two words of the key."""
-        return self._words
+        """Return zeros."""
+        return np.zeros(n_words, dtype=np.uint64)
+
+
+_KEY = struct.Struct("<2Q")
+_NONE = (0, 0, 0, 0)
+
+
+def _keyed(generator: np.random.Generator, seed: int, epoch: int, key: str, name: str) -> np.random.Generator:
+    """Begin a generator anew: just as if Philox were made with this key."""
+    word = hashlib.sha256(f"{seed}\0{epoch}\0{key}\0{name}".encode("utf-8", "surrogatepass")).digest()
+    generator.bit_generator.state = {
+        "bit_generator": "Philox",
+        "state": {"counter": _NONE, "key": _KEY.unpack_from(word)},
+        "buffer": _NONE,
+        "buffer_pos": len(_NONE),  # used up
+        "has_uint32": 0,
+        "uinteger": 0,
+    }
+    return generator
 
 
 def apply(text: str, strengths: Mapping[str, float], *, seed: int, key: str, epoch: int = 0) -> Styled:
@@ -74,8 +93,9 @@ def apply(text: str, strengths: Mapping[str, float], *, seed: int, key: str, epo
     """
     check_styles(strengths)
     changes: list[Change] = []
+    generator = _generator()
     for name, strength in strengths.items():
-        styled = STYLES[name](text, style_generator(seed, epoch, key, name), strength)
+        styled = STYLES[name](text, _keyed(generator, seed, epoch, key, name), strength)
         text = styled.text
         changes += styled.changes
     return Styled(text, tuple(changes))

@@ -20,9 +20,10 @@ _NEIGHBOURS = {letter: row[max(0, i - 1) : i] + row[i + 1 : i + 2] for row in _R
 def typing_errors(text: str, rng: np.random.Generator, strength: float) -> Styled:
     """Mistype letters inside long words: swapped, left out, doubled, or a neighbour on the keyboard."""
     edits, words = [], list(_WORD.finditer(text))
-    for match, drawn in zip(words, rng.random(len(words)).tolist(), strict=True):
+    for number in np.flatnonzero(rng.random(len(words)) < strength * TYPING_RATE).tolist():
+        match = words[number]
         word = match[0]
-        if len(word) < SHORTEST or word.isupper() or drawn >= strength * TYPING_RATE:
+        if len(word) < SHORTEST or word.isupper():
             continue
         kind, place = int(rng.integers(4)), 1 + int(rng.integers(len(word) - 2))
         letter = word[place]
@@ -41,21 +42,20 @@ def typing_errors(text: str, rng: np.random.Generator, strength: float) -> Style
 
 def case(text: str, rng: np.random.Generator, strength: float) -> Styled:
     """Write whole sentences in capitals, or without them, each with probability `strength`."""
-    edits = []
-    for span in split_sentences(text):
-        drawn, capitals = rng.random() < strength, rng.random() < 0.5
+    edits, spans = [], split_sentences(text)
+    for span, (drawn, other) in zip(spans, rng.random((len(spans), 2)).tolist(), strict=True):
         sentence = span.of(text)
-        if drawn and sentence.isascii():
-            edits.append(Edit(span.start, span.end, sentence.upper() if capitals else sentence.lower(), "case"))
+        if drawn < strength and sentence.isascii():
+            edits.append(Edit(span.start, span.end, sentence.upper() if other < 0.5 else sentence.lower(), "case"))
     return apply_edits(text, edits)
 
 
 def punctuation(text: str, rng: np.random.Generator, strength: float) -> Styled:
     """Double or drop the full stop of sentences (a line break then ends them), each with probability `strength`."""
     edits, spans = [], split_sentences(text)
-    for number, span in enumerate(spans):
-        drawn, doubled = rng.random() < strength, rng.random() < 0.5
-        if not drawn or text[span.end - 1] != ".":
+    for number, (drawn, other) in enumerate(rng.random((len(spans), 2)).tolist()):
+        span, doubled = spans[number], other < 0.5
+        if drawn >= strength or text[span.end - 1] != ".":
             continue
         after = spans[number + 1].start if number + 1 < len(spans) else len(text)
         if doubled or number + 1 == len(spans):

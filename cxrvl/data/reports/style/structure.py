@@ -52,12 +52,12 @@ def shuffle(text: str, rng: np.random.Generator, strength: float) -> Styled:
     pieces = _pieces(text)
     if rng.random() >= strength or len(set(pieces)) < 2:
         return Styled(text)
-    order = rng.permutation(len(pieces))
+    order = rng.permutation(len(pieces)).tolist()
     while [pieces[i] for i in order] == pieces:
-        order = np.roll(order, 1) if len(order) > 2 else order[::-1]
+        order = [order[-1], *order[:-1]]
         if [pieces[i] for i in order] == pieces:
-            order = rng.permutation(len(pieces))
-    new = " ".join(pieces[i] for i in order)
+            order = rng.permutation(len(pieces)).tolist()
+    new = " ".join([pieces[i] for i in order])
     return Styled(new, (Change("shuffle", 0, len(new), text, new),))
 
 
@@ -102,17 +102,12 @@ def merge(text: str, rng: np.random.Generator, strength: float) -> Styled:
     """Join neighbouring sentences by a semicolon, so that nothing said of one reaches into the other."""
     edits, spans = [], split_sentences(text)
     last = -2
-    for number in range(len(spans) - 1):
+    for number, drawn in enumerate(rng.random(max(0, len(spans) - 1)).tolist()):
+        if drawn >= strength or number == last + 1:
+            continue
         a, b = spans[number], spans[number + 1]
-        drawn = rng.random() < strength
-        first, second = a.of(text), b.of(text)
-        if (
-            not drawn
-            or number == last + 1
-            or first[-1] not in ".!"
-            or _LIST_MARK.match(second)
-            or "\n" in text[a.end : b.start]
-        ):
+        second = b.of(text)
+        if text[a.end - 1] not in ".!" or _LIST_MARK.match(second) or "\n" in text[a.end : b.start]:
             continue
         capital = second[0].lower() if second[1:2].islower() or second[1:2] == " " else second[0]
         edits.append(Edit(a.end - 1, b.start + 1, f"; {capital}", "merge"))
