@@ -85,11 +85,18 @@ def check_outputs(task: Task, evaluations: Iterable[Evaluation]) -> None:
         ConfigError: naming the evaluation, and what there is.
     """
     for evaluation in evaluations:
-        asked = getattr(build(evaluation.evaluator), "output", None)
+        evaluator = build(evaluation.evaluator)
+        asked, protocol = getattr(evaluator, "output", None), getattr(evaluator, "asks", None)
+        instead = f"or leave the evaluation out: evaluation.{evaluation.name}=null"
         if asked is not None and asked not in task.OUTPUTS:
             raise ConfigError(
                 f"evaluation.{evaluation.name}.output is {asked!r}, which {type(task).__name__} does not give; it gives "
-                f"{', '.join(task.OUTPUTS)}: set it to that, or leave the evaluation out: evaluation.{evaluation.name}=null"
+                f"{', '.join(task.OUTPUTS)}: set it to that, {instead}"
+            )
+        if protocol is not None and not isinstance(task, protocol):
+            raise ConfigError(
+                f"evaluation.{evaluation.name} needs a {protocol.__name__}, which {type(task).__name__} is not; choose "
+                f"another task, {instead}"
             )
 
 

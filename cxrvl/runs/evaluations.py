@@ -19,6 +19,9 @@ METRIC_ONLY_KEYS = frozenset({
 })  # fmt: skip
 """Evaluator settings that change metrics but not the predicted rows, so that no prediction is computed again."""
 
+PAIRING_KEYS = ("pairing", "empty", "least_words")
+"""Settings of pairs of image and report that decide which of them are scored."""
+
 TRAINED_SECTIONS = ("model", "task", "trainer", "callbacks", "seed")
 """What an evaluation takes over from the run: everything that made its weights, but for the data it is shown."""
 
@@ -63,7 +66,8 @@ def _input(data: dict[str, Any]) -> list[Any]:
     labels = [data.get("labels"), data.get("limit")]
     if "store" not in data:  # reports alone
         return [data.get("text"), data.get("empty"), *labels]
-    return [data["store"], data["transforms"]["evaluate"], *labels, *([data["text"]] if "text" in data else [])]
+    pairs = [data["text"], *(data.get(key) for key in PAIRING_KEYS)] if "text" in data else []
+    return [data["store"], data["transforms"]["evaluate"], *labels, *pairs]
 
 
 def check_trained(run: Run, config: dict[str, Any]) -> None:

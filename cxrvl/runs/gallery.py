@@ -14,7 +14,8 @@ import torch
 from cxrvl.data.labeler import OBSERVATIONS, Labeler
 from cxrvl.data.modules.image_report import ImageReportDataModule
 from cxrvl.data.modules.loading import BatchRows
-from cxrvl.errors import ConfigError
+from cxrvl.data.reports.sentences import split_sentences
+from cxrvl.errors import ConfigError, DataError
 from cxrvl.evaluation.dual.encoder import Passage
 from cxrvl.evaluation.dual.maps import word_maps
 from cxrvl.evaluation.predictions import NEAREST, Predictions, read_predictions
@@ -28,6 +29,8 @@ TARGET = "cxrvl.evaluation.dual.ImageTextRetrievalEvaluator"
 QUERIES = 24
 WORDS = 5
 """Mentions of findings whose place in the image is shown, per image."""
+AROUND = 200
+"""Characters of its sentence that a mention is read with, on either side."""
 KEY = "test/retrieval"
 WordMaps = list[tuple[str, np.ndarray]]
 _FINDINGS = tuple(name for name in OBSERVATIONS if name != "No Finding")
@@ -110,7 +113,7 @@ def queries_of(
     reports = _Reports.of(data)
     own = [reports.passage(f"{one.dataset}/{one.study}") for one in frame.itertuples()]
     images = _inputs(data, frame)
-    maps = _maps(task, images, [_mentioned(passage, reports.labeler) for passage in own])
+    maps = _maps(task, images, [mentioned(passage, reports.labeler) for passage in own])
     rows = zip(frame.to_dict("records"), images.numpy(), own, maps, strict=True)
     return [_query(row, grey(image), passage, reports, found) for row, image, passage, found in rows]
 
@@ -145,21 +148,29 @@ def _inputs(data: ImageReportDataModule, frame: pd.DataFrame) -> torch.Tensor:
     return images
 
 
-def _mentioned(passage: Passage, labeler: Labeler) -> list[Passage]:
-    """The words of a report that name a finding, each different wording once."""
+def mentioned(passage: Passage, labeler: Labeler) -> list[Passage]:
+    """The words of a report that name a finding, each different wording once, in their sentence.
+
+    Not in the whole report: one that is longer than the text tower reads would lose the words themselves.
+    """
     found: dict[str, Passage] = {}
-    for mention in labeler.mentions(passage.body):
-        start, end = passage.start + mention.start, passage.start + mention.end
-        found.setdefault(passage.text[start:end].lower(), Passage(passage.text, start, end))
+    for sentence in split_sentences(passage.body):
+        said = sentence.of(passage.body)
+        for mention in labeler.mentions(said):
+            begin = max(0, mention.start - AROUND)
+            around = passage.with_body(said[begin : mention.end + AROUND])
+            start = around.start + mention.start - begin
+            word = Passage(around.text, start, start + mention.end - mention.start)
+            found.setdefault(word.body.lower(), word)
     return list(found.values())[:WORDS]
 
 
 def _maps(task: Any, images: torch.Tensor, words: Sequence[Sequence[Passage]]) -> list[WordMaps]:
-    """Each image's words and their maps; none, and a line in the log, where the tower keeps no places."""
+    """Each image's words and their maps; none, and a line in the log, for a tower without places, or one that cannot read."""
     task.eval()
     try:
         found = word_maps(task, images.to(task.device), words)
-    except ConfigError as error:
+    except (ConfigError, DataError) as error:
         log.info("the retrieval gallery shows no maps: %s", error)
         return [[] for _ in words]
     if found[0].shape[1] * found[0].shape[2] == 1:

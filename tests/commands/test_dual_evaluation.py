@@ -109,6 +109,20 @@ def test_a_matrix_of_data_sets_computes_what_is_missing_once(trained):
 
 
 @pytest.mark.slow
+def test_other_pairs_of_the_same_table_are_another_evaluation(trained):
+    cli, run = trained
+    before = set(run.predictions.glob("retrieval-*.parquet"))
+    only = [f"evaluation.{name}=null" for name in ("styles", "reports", "zero_shot", "probe", "few_shot")]
+    cli("evaluate", "--run", run.run_id, "data.pairing=all", *only)
+    (path,) = set(run.predictions.glob("retrieval-*.parquet")) - before
+    views, first = (read_predictions(one, "ranks").frame for one in (path, next(iter(before))))
+    asked = [len(one[one["label"] == "image_to_report"]) for one in (views, first)]
+    pools = [one["pool"][one["label"] == "image_to_report"].iloc[0] for one in (views, first)]
+    assert asked[0] >= asked[1]
+    assert pools[0] == pools[1]  # the reports are the same
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -132,3 +146,10 @@ def test_what_cannot_be_asked_is_refused(trained, words, message):
     cli, run = trained
     few = [f"{word} data.source.images=60" if word.startswith("phantom") else word for word in words]
     assert re.search(message, " ".join(cli("matrix", run.run_id, *few, code=2).split()))
+
+
+@pytest.mark.slow
+def test_what_a_classifier_cannot_answer_is_refused_before_it_is_trained(cli):
+    said = cli("train", "evaluation=dual_images", "data.source.images=60", "data.store.size=32", "logger=none", code=2)
+    assert re.search(r"evaluation.zero_shot needs a DualEncoder, which Classification is not", said)
+    assert not list(cli.runs.glob("*/checkpoints/*"))

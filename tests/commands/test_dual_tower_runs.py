@@ -67,7 +67,7 @@ def test_an_image_tower_starts_from_a_classifier(runs):
     )  # fmt: skip
     (labels,) = [run for run in RunStore(cli.runs) if run.config()["name"] == "labels"]
     cli(
-        "train", *DUAL, *SMALL, "name=started", "trainer.max_steps=0", "model.backbone.last_stride=1",
+        "train", *DUAL, *SMALL, "name=started", "trainer.max_steps=0", "+model.backbone.last_stride=1",
         f"+init_from={{run: '{labels.run_id}', parts: {{image_tower: encoder}}}}",
     )  # fmt: skip
     (started,) = [run for run in RunStore(cli.runs) if run.config()["name"] == "started"]

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from cxrvl.data.labeler import Labeler
+from cxrvl.evaluation.dual.encoder import Passage
 from cxrvl.runs import gallery
 from cxrvl.tracking.gallery import Hit, Query, write_gallery
 
@@ -39,6 +41,28 @@ def test_a_caption_tells_findings_and_no_report():
     assert "key" not in caption
     quiet = Hit("made/s2", 0.9, "Clear.", False, True, (), (), ())
     assert query(hits=(quiet,)).caption == "own report at rank 2; nearest claims nothing, as its own"
+
+
+def test_words_that_name_a_finding_are_read_in_their_sentence():
+    body = (
+        f"The lungs are clear. There is a large pleural effusion. {'Nothing else is to be said. ' * 40}No pneumothorax."
+    )
+    text = f"Read the report. {body}"
+    found = gallery.mentioned(Passage(text, len("Read the report. "), len(text)), Labeler("chexpert"))
+    bodies = [word.body for word in found]
+    assert any("effusion" in words for words in bodies)
+    assert any("pneumothorax" in words for words in bodies)
+    for word in found:
+        assert word.text.startswith("Read the report. ")
+        assert len(word.text) < 80
+        assert word.body in text
+
+
+def test_a_very_long_sentence_is_read_around_the_word():
+    text = f"{'opacity and ' * 100}effusion {'and more ' * 100}"
+    found = gallery.mentioned(Passage(text, 0, len(text)), Labeler("chexpert"))
+    assert all(len(word.text) <= 2 * gallery.AROUND + 20 for word in found)
+    assert "effusion" in [word.body for word in found]
 
 
 class Logger:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from cxrvl.config.nearest import did_you_mean
 from cxrvl.errors import ConfigError, DataError
-from cxrvl.evaluation.dual.pairs import Pairs, embedded_pairs, joined_pairs, predictions_of
+from cxrvl.evaluation.dual.encoder import DualEncoder
+from cxrvl.evaluation.dual.pairs import Pairs, embedded_pairs, joined_pairs, paired_rows, predictions_of
 from cxrvl.evaluation.predictions import IMAGE_COLUMNS, PRECISIONS, Predictions
 from cxrvl.evaluation.probing import Batch, Network
 from cxrvl.evaluation.ranking import BLOCK
@@ -37,6 +38,7 @@ class ClassRetrievalEvaluator:
     """
 
     kind = "precision"
+    asks = DualEncoder
 
     def __init__(
         self,
@@ -61,7 +63,7 @@ class ClassRetrievalEvaluator:
         """Return the rows (n,) int64 of the study table that are scored.
 
         Raises:
-            ConfigError: an unknown class. DataError: a split with studies of fewer than two classes.
+            ConfigError: an unknown class. DataError: a split with studies of fewer than two classes, or no reports.
         """
         for name in self.classes:
             if name not in table.labels:
@@ -69,6 +71,7 @@ class ClassRetrievalEvaluator:
                     f"evaluation classes names the label '{name}'{did_you_mean(name, table.labels)}; the data has "
                     f"{', '.join(table.labels) or 'none'}"
                 )
+        paired_rows(table, self.splits)
         frame = table.frame
         values = frame[list(self.classes)].to_numpy(dtype=np.float32)
         alone = (values == 1).sum(axis=1) == 1

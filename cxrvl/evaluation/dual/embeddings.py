@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from cxrvl.evaluation.dual.pairs import Pairs, embedded_pairs, joined_pairs, predictions_of
+from cxrvl.evaluation.dual.encoder import DualEncoder
+from cxrvl.evaluation.dual.pairs import Pairs, embedded_pairs, joined_pairs, paired_rows, predictions_of
 from cxrvl.evaluation.embedding_metrics import IMAGE, REPORT, embedding_metrics, vector_columns
 from cxrvl.evaluation.predictions import IMAGE_COLUMNS, Predictions
 from cxrvl.evaluation.probing import Batch, Network
@@ -30,6 +31,7 @@ class EmbeddingEvaluator:
     """
 
     kind = "embeddings"
+    asks = DualEncoder
 
     def __init__(
         self,
@@ -41,6 +43,10 @@ class EmbeddingEvaluator:
     ) -> None:
         self.options = TextOptions.checked(splits, score_split, None, bootstrap, seed, confidence)
         self.splits = tuple(splits)
+
+    def scored(self, table: "StudyTable") -> np.ndarray:
+        """Return the rows (n,) int64 of the study table that are scored; DataError for a table without reports."""
+        return paired_rows(table, self.splits)
 
     def probe(self, batch: Batch, output: Any, network: Network, table: "StudyTable") -> pd.DataFrame:
         """Vectors of a batch's images and reports, see `embedded_pairs`."""

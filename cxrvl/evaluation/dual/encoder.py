@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+UNPAIRED = (
+    "the evaluation compares images with their reports, and the data has no pairs of both; choose data of pairs "
+    "(data=..._pairs), or leave the evaluation out"
+)
+
+
 class Embedded(Protocol):
     """What the model answers to a batch.
 
@@ -96,10 +102,7 @@ def text_embeddings(network: Network, passages: Sequence[Passage]) -> Vectors:
 def passages_of(batch: Batch) -> list[Passage]:
     """The reports of a batch; RunError for a batch of images alone."""
     if "text" not in batch or "image" not in batch:
-        raise RunError(
-            "the evaluation compares images with their reports, and the data has no pairs of both; choose data of pairs "
-            "(data=..._pairs), or leave the evaluation out"
-        )
+        raise RunError(UNPAIRED)
     bodies = np.asarray(batch["body"].cpu()).tolist()
     return [Passage(text, start, end) for text, (start, end) in zip(batch["text"], bodies, strict=True)]
 

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def word_maps(task: Any, images: "Tensor", passages: Sequence[Sequence[Passage]]) -> list[NDArray[np.float32]]:
-    """Return how near each place of an image lies to some words, read in the context of the whole text.
+    """Return how near each place of an image lies to some words, read in their text.
 
-    A word is embedded as a report is, but pooled over its own tokens alone.
+    A word is embedded as a report is, but pooled over its own tokens alone; what stands around it is attended to.
 
     Args:
         task: a `DualEncoder` whose `predict_step` embeds texts; in evaluation mode, on its device.
         images: (B, 1, H, W) in [0, 1], on the same device.
-        passages: for each image the words: whole texts, of which [start, end) are the words meant.
+        passages: for each image the words: texts, of which [start, end) are the words meant.
 
     Returns:
         Per image (words, h, w) float32: the share of each place in the softmax of the model's own logits over all

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from cxrvl.data.reports.style import apply
+from cxrvl.data.studies import SECTIONS
 from cxrvl.errors import DataError
 from cxrvl.evaluation.collection import image_columns
-from cxrvl.evaluation.dual.encoder import image_embeddings, passages_of, text_embeddings
+from cxrvl.evaluation.dual.encoder import UNPAIRED, image_embeddings, passages_of, text_embeddings
 from cxrvl.evaluation.predictions import Predictions
 from cxrvl.evaluation.probing import Batch, Network
 from cxrvl.evaluation.ranking import Places, Pool, Vectors
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
 PLAIN = ""
 Styles = Mapping[str, Mapping[str, float]]
 """Name of a way of writing -> rewriting -> strength, see `cxrvl.data.reports.style.STYLES`."""
+
+
+def paired_rows(table: "StudyTable", splits: Sequence[str]) -> Places:
+    """Return the rows (n,) of splits of a table with reports; DataError for a table of images alone."""
+    if not any(name in table.frame.columns for name in SECTIONS):
+        raise DataError(UNPAIRED)
+    return np.concatenate([table.split(name) for name in splits])
 
 
 def embedded_pairs(

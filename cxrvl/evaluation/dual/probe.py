@@ -10,7 +10,7 @@ import pandas as pd
 from cxrvl.config.nearest import did_you_mean
 from cxrvl.errors import ConfigError, DataError
 from cxrvl.evaluation.collection import image_columns
-from cxrvl.evaluation.dual.encoder import image_embeddings, image_features
+from cxrvl.evaluation.dual.encoder import DualEncoder, image_embeddings, image_features
 from cxrvl.evaluation.dual.pairs import joined_pairs, predictions_of
 from cxrvl.evaluation.findings_metrics import FindingsOptions, findings_metrics
 from cxrvl.evaluation.linear_probe import LinearProbe
@@ -39,6 +39,7 @@ class ImageProbeEvaluator:
     """
 
     kind = "findings"
+    asks = DualEncoder
 
     def __init__(
         self,

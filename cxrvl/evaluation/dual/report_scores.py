@@ -9,8 +9,8 @@ import pandas as pd
 from cxrvl.config.nearest import did_you_mean
 from cxrvl.data.labeler import OBSERVATIONS, Labeler
 from cxrvl.errors import ConfigError
-from cxrvl.evaluation.dual.encoder import passages_of
-from cxrvl.evaluation.dual.pairs import Pairs, embedded_pairs, joined_pairs, predictions_of
+from cxrvl.evaluation.dual.encoder import DualEncoder, passages_of
+from cxrvl.evaluation.dual.pairs import Pairs, embedded_pairs, joined_pairs, paired_rows, predictions_of
 from cxrvl.evaluation.predictions import IMAGE_COLUMNS, Predictions
 from cxrvl.evaluation.probing import Batch, Network
 from cxrvl.evaluation.ranking import nearest
@@ -42,6 +42,7 @@ class ReportScoresEvaluator:
     """
 
     kind = "reports"
+    asks = DualEncoder
 
     def __init__(
         self,
@@ -64,6 +65,10 @@ class ReportScoresEvaluator:
         self.options = ReportOptions(score_split, uncertain, bootstrap, seed, confidence)
         self.asking, self.pool_split, self.scores = tuple(splits), pool_split, tuple(scores)
         self.splits = tuple(dict.fromkeys([*splits, *([pool_split] if pool_split else [])]))
+
+    def scored(self, table: "StudyTable") -> np.ndarray:
+        """Return the rows (n,) int64 of the study table that are scored; DataError for a table without reports."""
+        return paired_rows(table, self.splits)
 
     def probe(self, batch: Batch, output: Any, network: Network, table: "StudyTable") -> pd.DataFrame:
         """Vectors of a batch's images and reports, and the reports themselves, which go no further than `collect`."""

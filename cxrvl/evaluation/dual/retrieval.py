@@ -9,7 +9,8 @@ import pandas as pd
 from cxrvl.config.nearest import did_you_mean
 from cxrvl.data.reports.style import check_styles
 from cxrvl.errors import ConfigError
-from cxrvl.evaluation.dual.pairs import PLAIN, Pairs, embedded_pairs, joined_pairs, predictions_of
+from cxrvl.evaluation.dual.encoder import DualEncoder
+from cxrvl.evaluation.dual.pairs import PLAIN, Pairs, embedded_pairs, joined_pairs, paired_rows, predictions_of
 from cxrvl.evaluation.predictions import IMAGE_COLUMNS, NEAREST, Predictions
 from cxrvl.evaluation.probing import Batch, Network
 from cxrvl.evaluation.ranking import Nearest, ranks
@@ -40,6 +41,7 @@ class ImageTextRetrievalEvaluator:
     """
 
     kind = "ranks"
+    asks = DualEncoder
 
     def __init__(
         self,
@@ -77,6 +79,10 @@ class ImageTextRetrievalEvaluator:
         known = next((own for own, other in self.styles.items() if list(other.items()) == list(style.items())), name)
         self.styles[known] = style
         return query, known
+
+    def scored(self, table: "StudyTable") -> np.ndarray:
+        """Return the rows (n,) int64 of the study table that are scored; DataError for a table without reports."""
+        return paired_rows(table, self.splits)
 
     def probe(self, batch: Batch, output: Any, network: Network, table: "StudyTable") -> pd.DataFrame:
         """Vectors of a batch's images and reports, see `embedded_pairs`."""

@@ -10,7 +10,7 @@ from cxrvl.data.reports.policy import BETWEEN
 from cxrvl.errors import DataError
 from cxrvl.evaluation.classification import FindingsEvaluator
 from cxrvl.evaluation.collection import image_columns, merge
-from cxrvl.evaluation.dual.encoder import Passage, dual, image_embeddings, text_embeddings
+from cxrvl.evaluation.dual.encoder import DualEncoder, Passage, dual, image_embeddings, text_embeddings
 from cxrvl.evaluation.dual.pairs import predictions_of
 from cxrvl.evaluation.dual.prompts import SIDES, PromptSet
 from cxrvl.evaluation.predictions import Predictions
@@ -38,6 +38,7 @@ class ZeroShotEvaluator:
     """
 
     kind = "findings"
+    asks = DualEncoder
 
     def __init__(
         self,

@@ -9,8 +9,14 @@ import torch
 from dual_doubles import Towers, batches, evaluated, parts_of, study_table
 from torchmetrics.retrieval import RetrievalHitRate, RetrievalMRR
 
-from cxrvl.errors import ConfigError, RunError
-from cxrvl.evaluation.dual import ImageTextRetrievalEvaluator
+from cxrvl.data.studies import StudyTable
+from cxrvl.errors import ConfigError, DataError, RunError
+from cxrvl.evaluation.dual import (
+    ClassRetrievalEvaluator,
+    EmbeddingEvaluator,
+    ImageTextRetrievalEvaluator,
+    ReportScoresEvaluator,
+)
 from cxrvl.evaluation.predictions import read_predictions, write_predictions
 from cxrvl.evaluation.probing import Network
 from cxrvl.evaluation.ranking import Pool, nearest, ranks
@@ -165,6 +171,23 @@ def test_a_pool_smaller_than_what_is_shown_has_no_names_beyond_it():
     assert (frame["found_4"] != "").all()
     assert (frame["found_5"] == "").all()
     assert frame["near_5"].isna().all()
+
+
+@pytest.mark.parametrize(
+    "evaluator",
+    [
+        ImageTextRetrievalEvaluator(BOTH), ReportScoresEvaluator(), EmbeddingEvaluator(),
+        ClassRetrievalEvaluator(["Effusion", "Cardiomegaly"]),
+    ],
+)  # fmt: skip
+def test_images_without_reports_are_refused_before_anything_is_trained(evaluator):
+    table = study_table()
+    alone = StudyTable.build(
+        table.frame.drop(columns="findings"), table.labels, split_name="made", root=None, origin="t", check_files=False
+    )
+    assert len(evaluator.scored(table))
+    with pytest.raises(DataError, match=r"the data has no pairs of both"):
+        evaluator.scored(alone)
 
 
 def test_a_model_without_a_common_space_is_refused():
