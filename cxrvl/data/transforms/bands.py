@@ -47,9 +47,7 @@ class Blurs:
             (n, down, wide, self.width), (self.height * self.width, tile * self.width, self.width, 1)
         )
         self._between = second[self.reach : self.reach + n * high * self.width].view(-1, tile, self.width)
-        broad = second.as_strided(
-            (n, across, high, wide_across), (high * self.width, tile_across, self.width, 1)
-        )
+        broad = second.as_strided((n, across, high, wide_across), (high * self.width, tile_across, self.width, 1))
         self._done = weights.new_empty(n * across, high, tile_across)
         self._image = self._done.view(n, across, high, tile_across).transpose(1, 2)[:, : self.height]
         # One image's tiles are a view of it; several images' are copied first.

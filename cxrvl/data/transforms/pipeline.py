@@ -156,7 +156,7 @@ class Pipeline:
         step = n
         height, width = self.size(*images.shape[-2:])
         still = (height, width) == images.shape[-2:]
-        if images.device.type == "cpu" and not all(group.pil or still and group.idle for group in self._groups):
+        if images.device.type == "cpu" and not all(group.pil or (still and group.idle) for group in self._groups):
             step = max(CPU_SLICE, CPU_PIXELS // (height * width))
         if n <= step:
             # A bicubic crop takes all its copies from one image.
