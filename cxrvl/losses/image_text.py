@@ -99,7 +99,7 @@ class SigLIP(ImageTextLoss):
         ConfigError: a negative chunk.
     """
 
-    def __init__(self, chunk: int = 256, soften: Softening | None = None) -> None:
+    def __init__(self, chunk: int = 64, soften: Softening | None = None) -> None:
         super().__init__(soften)
         if chunk < 0:
             raise ConfigError(f"task.loss.chunk is {chunk}; expected a number of images, or 0 for all at once")
