@@ -122,10 +122,11 @@ class SigLIP(ImageTextLoss):
             near = near * self.soften.share
         step = self.chunk or len(image)
         total = image.new_zeros(())
-        for start in range(0, len(image), step):
-            rows = slice(start, start + step)
+        # Split, not sliced: the gradient of a slice would be as large as the whole, chunk after chunk.
+        for number, part in enumerate(image.split(step)):
+            rows = slice(number * step, number * step + len(part))
             some_out, some_near = (None if relation is None else relation[rows] for relation in (out, near))
-            given: tuple[Any, ...] = (image[rows], texts, scale, bias, right[rows], some_out, some_near)
+            given: tuple[Any, ...] = (part, texts, scale, bias, right[rows], some_out, some_near)
             total = total + (
                 _answers(*given)
                 if step >= len(image)

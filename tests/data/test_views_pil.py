@@ -23,7 +23,9 @@ from cxrvl.data.transforms import (
     crop_view,
     to_float,
 )
+from cxrvl.data.transforms.bands import Blurs
 from cxrvl.data.transforms.pil_bicubic import _products, bicubic_crops
+from cxrvl.data.transforms.pil_nearest import _clipped, _fixed, nearest
 from cxrvl.errors import ConfigError
 
 N = 24
@@ -95,6 +97,17 @@ def test_nearest_turns_take_the_same_pixels(shape):
     assert torch.equal(step(to_float(images), d), want)
 
 
+@pytest.mark.parametrize("degrees", [15, 180])
+@pytest.mark.parametrize("shape", [(40, 40), (30, 80)])
+def test_turns_of_all_images_at_once_are_the_same(shape, degrees):
+    # What a GPU does, here on the CPU, where corners of a wide image reach far over a turned one.
+    images = noise(*shape)
+    matrix = RandomRotation(degrees, "nearest").matrix(N, *shape, draw())
+    want = nearest(images, matrix, shape)
+    assert torch.equal(_clipped(images, _fixed(matrix, images.shape, shape), shape), want)
+    assert (want == 0).float().mean() > 0.01
+
+
 def test_turns_go_counterclockwise_like_torchvisions():
     image = torch.zeros(1, 1, 33, 33)
     image[0, 0, 16, 30] = 1
@@ -158,6 +171,22 @@ def test_blur_is_pils_up_to_its_rounding(low, high, size, shared):
     assert (error > 1.01).float().mean() < (0.01 if low >= 1 else 0.15)
     edge = torch.cat([error[:, :, :3].flatten(), error[:, :, -3:].flatten(), error[..., :3].flatten()])
     assert edge.mean() < 0.5
+
+
+@pytest.mark.parametrize("size", [(32, 32), (40, 77), (13, 50)])
+def test_blurs_of_all_images_at_once_are_the_same(size):
+    # What a GPU does, here on the CPU: images lie one after the other, and none may leak into the next.
+    images, step = to_float(noise(*size)), RandomGaussianBlur((0.1, 2.0), 0.6)
+    chosen, radius = step.chosen(draw())
+    rows = torch.nonzero(chosen)[:, 0]
+    one, all_ = (
+        Blurs(rows, step.weights(radius[rows]), size, "blur", together=together).blur_(images.clone())
+        for together in (False, True)
+    )
+    torch.testing.assert_close(all_, one, rtol=0, atol=1e-6)
+    assert torch.equal(one, step(images, draw()))
+    assert torch.equal(one[~chosen], images[~chosen])
+    assert (one != images).flatten(1).any(dim=1).equal(chosen)
 
 
 def test_blur_wider_than_the_image():

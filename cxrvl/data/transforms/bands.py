@@ -21,10 +21,13 @@ class Blurs:
 
     rows: (n,) which images; weights: (n, reach + 1, 2 * reach + 1): row i < reach says what the i-th pixel from a
     border becomes of the first pixels there, row `reach` what a pixel further inside becomes of its neighbours;
-    size: height and width. ConfigError where an image is not larger than the kernel; `what` names the step.
+    size: height and width; together: all images at once, as a GPU does best, or one after the other, so that each stays
+    in a core's cache. ConfigError where an image is not larger than the kernel; `what` names the step.
     """
 
-    def __init__(self, rows: Tensor, weights: Tensor, size: tuple[int, int], what: str) -> None:
+    def __init__(
+        self, rows: Tensor, weights: Tensor, size: tuple[int, int], what: str, *, together: bool | None = None
+    ) -> None:
         kernel = weights.shape[2]
         if min(size) < kernel:
             raise ConfigError(f"{what} is too wide for images of {size[0]} x {size[1]}: its kernel has {kernel} pixels")
@@ -32,8 +35,8 @@ class Blurs:
         weights = weights.to(torch.float32)
         self.down = _bands(weights, self.height)
         self.across = self.down if self.width == self.height else _bands(weights, self.width)
-        # On a CPU image after image stays in the cache; a GPU takes all at once.
-        n = self.together = 1 if rows.device.type == "cpu" else len(rows)
+        together = rows.device.type != "cpu" if together is None else together
+        n = self.together = len(rows) if together else 1
         (_, down, tile, wide), (_, across, tile_across, wide_across) = self.down.shape, self.across.shape
         high, long = down * tile, across * tile_across
         # The first and the last tile reach over the images: what lies there is weighed zero, but has to be a number.

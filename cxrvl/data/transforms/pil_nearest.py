@@ -38,14 +38,17 @@ def _fixed(matrix: Tensor, shape: Sequence[int], size: tuple[int, int]) -> Tenso
 def _clipped(images: Tensor, fixed: Tensor, size: tuple[int, int]) -> Tensor:
     """All images at once, as a GPU does best; a frame of air takes what lies outside: coordinates are clipped to it."""
     n, _, high, wide = images.shape
-    row, column = (torch.arange(length, device=images.device) for length in size)
+    # A turned image's corners lie outside it.
+    whole = torch.int32 if max(high, wide, *size) <= NARROW // 4 else torch.int64
+    row, column = (torch.arange(length, device=images.device, dtype=whole) for length in size)
+    fixed = fixed.to(whole)
     x, y = (
         (fixed[:, k, 0, None, None] * column + (fixed[:, k, 1, None] * row + fixed[:, k, 2, None])[:, :, None])
         .bitwise_right_shift_(BITS)
         .clamp_(-1, length)
         for k, length in enumerate((wide, high))
     )
-    start = torch.arange(n, device=images.device).view(n, 1, 1) * ((high + 2) * (wide + 2)) + (wide + 3)
+    start = torch.arange(n, device=images.device, dtype=whole).view(n, 1, 1) * ((high + 2) * (wide + 2)) + (wide + 3)
     place = x.add_(y, alpha=wide + 2).add_(start)
     return F.pad(images[:, 0], (1, 1, 1, 1)).view(-1).index_select(0, place.view(-1)).view(n, 1, *size)
 
