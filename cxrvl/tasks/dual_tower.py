@@ -106,8 +106,8 @@ class ImageTextContrast(Task):
     def parts(cls) -> dict[str, str]:
         """Return the parts: both towers, and their projections.
 
-        `image_tower` starts from the `encoder` of a classifier or of a detector, or from `student` pieces of
-        self-training; `text_tower` from the `encoder` of a text run.
+        `image_tower` starts from the `encoder` of a classifier, or from `backbone` or `teacher_backbone` of a self-training
+        run; `text_tower` from the `encoder` of a text run.
         """
         return {
             "image_tower": "model.image_tower.backbone.", "text_tower": "model.text_tower.",

@@ -133,12 +133,14 @@ class SelfTraining(Task):
         Handing a generation over to the next is a map of them: `each` is {student: student, teacher: teacher}, `teacher`
         {student: teacher, teacher: teacher}, `student` {student: student, teacher: student}; {centre: centre} keeps the
         centre, which starts at 0 otherwise, and {optimizer: optimizer} the moments, where both have `keep_optimizer`.
+        `backbone` and `teacher_backbone` are the networks inside the encoders: what a dual tower's `image_tower` takes.
         """
         pieces = ("encoder", "class_head", "feature_head")
         return {
             "student": "model.", "teacher": "teacher.", "centre": "dino.centre", "optimizer": "optimizer_memory.",
             **{name: f"model.{name}." for name in pieces},
             **{f"teacher_{name}": f"teacher.{name}." for name in pieces},
+            "backbone": "model.encoder.backbone.", "teacher_backbone": "teacher.encoder.backbone.",
         }  # fmt: skip
 
     # One step.

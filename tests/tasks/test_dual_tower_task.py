@@ -5,11 +5,15 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from self_training_runs import config_of
 from small_dual_towers import RESNET, VIT, pairs, text, tower
 
 from cxrvl.errors import ConfigError
 from cxrvl.losses.companions import Softening
 from cxrvl.losses.image_text import InfoNCE, SigLIP
+from cxrvl.models.resnet import ResNet
+from cxrvl.runs.parts import Weights, take
+from cxrvl.runs.trainer import build_task
 from cxrvl.tasks import ImageTextContrast
 from cxrvl.tasks.dual_tower import finding_set, found_within, report_texts
 from cxrvl.tasks.parameter_groups import depths_of
@@ -208,3 +212,16 @@ def test_predictions_are_of_images_or_of_texts():
     torch.testing.assert_close(images.embedding, one.tower.encode_image(batch["image"]))
     torch.testing.assert_close(texts.embedding, one.tower.encode_text(one.tower.tokenize(batch["text"], batch["body"])))
     assert one.similarity_scale == pytest.approx(1 / 0.07)
+
+
+@pytest.mark.parametrize("part", ["backbone", "teacher_backbone"])
+def test_the_image_tower_of_a_self_training_run_fits(tmp_path, part):
+    first = build_task(config_of(tmp_path))
+    for parameter in first.teacher.parameters():  # or student and teacher could not be told apart
+        parameter.data.add_(0.25)
+    narrow = partial(ResNet, depth=18, layers=[1, 1, 1, 1], base_width=16)
+    second = task(tower(narrow, fixed_statistics=True))
+    take(second, second.parts(), Weights("first", first.state_dict(), first.parts()), {"image_tower": part})
+    theirs = (first.model if part == "backbone" else first.teacher).encoder.backbone.state_dict()
+    for key, value in second.tower.image_tower.backbone.state_dict().items():
+        assert torch.equal(value, theirs[key]), key
