@@ -101,9 +101,9 @@ def field_of(key: str, known: Collection[str]) -> str:
 def _alike(found: Any, pattern: str) -> bool:
     if found is None:
         return pattern == "null"
-    left, right = _number(found), _number(pattern)
-    if left is not None and right is not None:
-        return left == right
+    # A text is compared as text: a run id of digits, or with one e among them, is no number.
+    if isinstance(found, (int, float)) and not isinstance(found, bool) and (right := _number(pattern)) is not None:
+        return float(found) == right
     return _text(found) == pattern or fnmatchcase(_text(found), pattern)
 
 

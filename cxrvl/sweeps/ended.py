@@ -10,6 +10,15 @@ STOPPED = (stopping.STOPPED, stopping.INTERRUPTED)
 """Exit codes of a training that was stopped and continues when asked again."""
 
 
+def ended_code(code: int) -> int:
+    """Return what a guard's exit code says of its job: minus the number of the signal that ended it, else the code.
+
+    A guard says 128 + n of signal n, as shells do. Other codes above 128, such as 255 of a library's exit(-1), are
+    exit codes.
+    """
+    return 128 - code if code - 128 in {int(one) for one in signal.Signals} else code
+
+
 @dataclass(frozen=True)
 class Ended:
     """A job that has ended.

@@ -7,7 +7,7 @@ from cxrvl.sweeps.ended import Ended
 from cxrvl.sweeps.jobs import Job
 from cxrvl.sweeps.pool import run_jobs
 from cxrvl.sweeps.shares import Shares
-from cxrvl.sweeps.slots import Slots, visible_gpus
+from cxrvl.sweeps.slots import Slots, check_numbers, visible_gpus
 
 
 class LocalEngine:
@@ -16,11 +16,15 @@ class LocalEngine:
     Args:
         per_job, jobs_per_gpu, slots: see `Slots`.
         grace_seconds: what a job has to write its resume point when it is stopped.
+
+    Raises:
+        ConfigError: numbers below one.
     """
 
     def __init__(
         self, per_job: int | None = None, jobs_per_gpu: int = 1, slots: int | None = None, grace_seconds: float = 30.0
     ) -> None:
+        check_numbers(per_job, jobs_per_gpu, slots)  # at once: a sweep that is done never asks for slots
         self.per_job, self.jobs_per_gpu, self.slots = per_job, jobs_per_gpu, slots
         self.grace_seconds = grace_seconds
 

@@ -14,7 +14,7 @@ from types import FrameType
 
 from cxrvl.runs import stopping
 from cxrvl.sweeps.display import Board
-from cxrvl.sweeps.ended import Ended
+from cxrvl.sweeps.ended import Ended, ended_code
 from cxrvl.sweeps.jobs import Job
 from cxrvl.sweeps.queue import Queue
 from cxrvl.sweeps.slots import Place, Slots
@@ -58,7 +58,7 @@ class _Started:
         self.process.stdin.close()
         tail = self._tail() if code else ()
         self.output.close()
-        return Ended(self.job, 128 - code if code > 128 else code, tail)
+        return Ended(self.job, ended_code(code), tail)
 
     def _tail(self) -> tuple[str, ...]:
         size = self.output.seek(0, os.SEEK_END)

@@ -28,6 +28,13 @@ class Place:
     held: tuple[int, ...] = ()
 
 
+def check_numbers(per_job: int | None, jobs_per_gpu: int, slots: int | None) -> None:
+    """Refuse settings of `Slots` below one with a ConfigError."""
+    for name, value in (("per_job", per_job), ("jobs_per_gpu", jobs_per_gpu), ("slots", slots)):
+        if value is not None and value < 1:
+            raise ConfigError(f"hydra.launcher.{name} is {value}; expected at least 1")
+
+
 class Slots:
     """Counts what is free.
 
@@ -55,9 +62,7 @@ class Slots:
         slots: int | None = None,
         shares: Shares | None = None,
     ) -> None:
-        for name, value in (("per_job", per_job), ("jobs_per_gpu", jobs_per_gpu), ("slots", slots)):
-            if value is not None and value < 1:
-                raise ConfigError(f"hydra.launcher.{name} is {value}; expected at least 1")
+        check_numbers(per_job, jobs_per_gpu, slots)
         self.per_job, self.shares = per_job, shares
         self.kept = False
         self.free = dict.fromkeys(gpus, jobs_per_gpu)

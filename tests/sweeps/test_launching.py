@@ -142,6 +142,12 @@ def test_a_grace_that_cannot_be_is_refused():
         GpusLauncher(retry_failed=False, grace_seconds=-3.0).launch([], 0)
 
 
+@pytest.mark.parametrize("name", ["slots", "per_job", "jobs_per_gpu"])
+def test_a_number_below_one_is_refused_though_nothing_is_left_to_do(name):
+    with pytest.raises(ConfigError, match=rf"hydra.launcher.{name} is 0; expected at least 1"):
+        GpusLauncher(retry_failed=False, grace_seconds=3.0, **{name: 0}).launch([], 0)
+
+
 @pytest.mark.parametrize("launcher", [GpusLauncher, RayLauncher, SlurmLauncher, LocalLauncher])
 def test_a_setting_added_with_a_plus_sign_must_be_one(launcher):
     settings = {field.name: None for field in fields(launcher.conf) if field.name != "_target_"}

@@ -118,6 +118,13 @@ def test_a_job_that_was_killed_says_by_what(script):
     assert "SIGKILL" in ended.said()
 
 
+def test_an_exit_code_that_is_no_signal_stops_no_other_job(script):
+    """255 is what a library's exit(-1) leaves; no signal has the number 127."""
+    ended = run([script("odd", "import os; os._exit(255)"), script("fine")])
+    assert codes(ended) == {"odd": 255, "fine": 0}
+    assert {one.job.name: one.said() for one in ended}["odd"] == "exit code 255"
+
+
 def test_a_job_whose_start_failed_is_not_started(script):
     links = [script("link", "import sys; sys.exit(3)", link=True), script("other", link=True)]
     jobs = [script("head", after=("link",)), script("fine", after=("other",)), script("deep", after=("head",))]

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from cxrvl.sweeps.ended import STOPPED
+from cxrvl.sweeps.ended import STOPPED, ended_code
 from cxrvl.sweeps.jobs import Job
 from cxrvl.sweeps.pool import GUARD, STOP, TAIL_BYTES, TAIL_LINES
 
@@ -70,8 +70,7 @@ class TrainTask:
                         os.write(process.stdin.fileno(), STOP)
                 time.sleep(POLL_SECONDS)
             process.stdin.close()
-        code = process.returncode
-        return (128 - code if code > 128 else code), asked
+        return ended_code(process.returncode), asked
 
     def environment(self) -> dict[str, str]:
         """Return the job's environment: this machine's, with the devices that the engine has given this process."""
