@@ -1,6 +1,5 @@
 """How do the two towers of an open_clip model serve as an image tower and as a text tower here?"""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -93,15 +92,6 @@ class OpenClipText(nn.Module):
             self.network.train(training)
         if freeze:
             self.network.requires_grad_(False)
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 hex digest of its weights as they are now."""
-        digest = hashlib.sha256()
-        for key, value in sorted(self.network.state_dict().items()):
-            digest.update(key.encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()
 
     @property
     def device(self) -> torch.device:

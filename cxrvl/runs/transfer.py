@@ -26,7 +26,7 @@ def config_on(run: Run, data: Sequence[str], overrides: Sequence[str] = ()) -> d
 
     Raises:
         RunError: the run is not finished.
-        ConfigError: the data cannot be composed, or one of both has no images.
+        ConfigError: the data cannot be composed, one of both has no images, or the run has several instructions.
     """
     if run.state() != "done":
         raise RunError(f"run {run.run_id} is {run.state()}; only a finished run can be evaluated")
@@ -68,7 +68,12 @@ def _other(config: dict[str, Any], words: Sequence[str]) -> dict[str, Any]:
     other = resolved(compose_config([f"data={option}", *same, *rest]))["data"]
     transforms = {name: own["transforms"].get(name, other["transforms"][name]) for name in other["transforms"]}
     said = {reading.get("instruction", "") for reading in (own.get("text") or {}).values()}
-    if len(said) == 1 and other.get("text"):
+    if said and other.get("text"):
+        if len(said) > 1:
+            raise ConfigError(
+                f"the run was trained with {len(said)} different instructions before its reports, and which of them other "
+                "data should have is not known; choose runs with one instruction, or evaluate this one on its own data"
+            )
         (instruction,) = said
         other["text"] = {name: {**reading, "instruction": instruction} for name, reading in other["text"].items()}
     return {**other, "store": own["store"], "transforms": transforms}

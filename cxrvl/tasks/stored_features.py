@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cxrvl.data.feature_store import FeatureStore, content_key
 from cxrvl.models.dual_tower import TOWERS, DualTower
+from cxrvl.models.open_clip_towers import OpenClipText
 from cxrvl.models.text import TextEncoder
 
 log = logging.getLogger(__name__)
@@ -123,7 +124,10 @@ def image_keys(images: Tensor) -> list[bytes]:
     return [content_key(shape, image.view(torch.uint8).numpy().tobytes()) for image in values]
 
 
-def _reading(network: Any) -> list[Any]:
+def _reading(network: nn.Module) -> list[Any]:
+    """How a tower reads texts: what of it is no weight; [] for an image tower."""
+    if isinstance(network, OpenClipText):
+        return [network.name, network.context]
     if not isinstance(network, TextEncoder):
         return []
     read = network.tokenize

@@ -101,7 +101,7 @@ class _Group:
             blurs = None
             if isinstance(self.other, RandomGaussianBlur):
                 blurs = self.other.blurs(draw.scope(self.names[-1]), (images.shape[-2], images.shape[-1]))
-            named = zip(self.curves, self.names, strict=False)
+            named = zip(self.curves, self.names[: len(self.curves)], strict=True)  # a blur's name is behind them
             return apply_curves(_at_most_bytes(images), [(step, draw.scope(name)) for step, name in named], blurs)
         if self.other is not None:
             return self.other(_floats(images), draw.scope(self.names[0]))
