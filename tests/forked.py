@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import Thread
 
 from cxrvl import cli
+from cxrvl.runs.rank import leave_group
 
 POSSIBLE = sys.platform == "linux"
 """The system libraries of macOS do not survive a fork; there every command is a fresh interpreter."""
@@ -58,6 +59,15 @@ def preload() -> multiprocessing.context.ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     return context
+
+
+def leave() -> None:
+    """End a process that computed with others, without what the interpreter does last.
+
+    A thread of gloo may still hold tensors then, ask the interpreter for its lock and abort the process.
+    """
+    leave_group()
+    os._exit(0)
 
 
 class Forked:

@@ -1,6 +1,7 @@
 """What does one rank do besides computing? It ends with its parent, and tells it what went wrong."""
 
 import faulthandler
+import gc
 import logging
 import multiprocessing
 import os
@@ -45,10 +46,15 @@ def as_rank(run: Run, config: dict[str, Any], here: Place, compute: Callable[[],
 
 
 def leave_group() -> None:
-    """Leave the process group, so that no rank ends while another still reads from it."""
+    """Leave the process group, so that no rank ends while another still reads from it.
+
+    A graph of gradients that gathered over devices keeps the group, and its threads abort a process that ends with them:
+    graphs that only a cycle keeps are let go first.
+    """
     import torch
 
     if torch.distributed.is_initialized():
+        gc.collect()
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
 

@@ -1,5 +1,6 @@
 """Does the contrastive loss contrast what it should, over all devices as over one?"""
 
+import forked
 import pytest
 import torch
 import torch.distributed
@@ -74,7 +75,9 @@ def test_devices_together_have_the_loss_and_gradient_of_one(directions, tmp_path
     store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     port = store.port
     del store
-    torch.multiprocessing.spawn(compute_share, args=(directions, port, str(tmp_path)), nprocs=WORLD)
+    forked.preload()
+    arguments = {"args": (directions, port, str(tmp_path)), "nprocs": WORLD, "start_method": "forkserver"}
+    torch.multiprocessing.start_processes(compute_share, **arguments)
     parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
     torch.testing.assert_close(torch.stack([part["loss"] for part in parts]).mean(), loss.detach())
     for place, value in enumerate(whole):
@@ -93,4 +96,4 @@ def compute_share(rank, directions, port, folder):
     loss = HardNegativeLoss(20.0, directions)(*parts, shared, negative_keys)
     loss.backward()
     torch.save({"loss": loss.detach(), "grads": [part.grad for part in parts]}, f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
+    forked.leave()
