@@ -1,6 +1,6 @@
 """What do the rows of a marks file say? A pure function from marks and lesions to JAFROC, pointing game and overlap."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxrvl.evaluation.labels import check_groups, jsonable, known_targets, patient_numbers
-from cxrvl.evaluation.predictions import Predictions
+from cxrvl.evaluation.predictions import MARK_NUMBERS, Predictions
 from cxrvl.evaluation.statistics.bootstrap import percentile_interval, replicate
 from cxrvl.evaluation.statistics.jafroc import Jafroc
 from cxrvl.evaluation.statistics.operating_point import ClusterMean, Share, wilson
@@ -43,39 +43,55 @@ class LabelMarks:
     ChestX-ray14) are neither normal nor searched: where their lesion is, nobody has said; they are only counted.
 
     Args:
-        frame: rows of kind "marks" of one split, of all labels.
-        numbers: (rows,) patient of each row, in [0, count).
+        mine: its rows as `label_marks` makes them.
+        count: patients there are.
     """
 
-    def __init__(
-        self, frame: pd.DataFrame, label: str, numbers: NDArray[np.int64], count: int, options: MarksOptions
-    ) -> None:
-        mine = frame.assign(patient_number=numbers)[(frame["label"] == label).to_numpy()]
-        marks, boxes = mine[mine["entry"] == "mark"], mine[mine["entry"] == "lesion"].reset_index(drop=True)
+    def __init__(self, mine: pd.DataFrame, count: int, options: MarksOptions) -> None:
+        marks, boxes = mine[~mine["is_lesion"]], mine[mine["is_lesion"]].reset_index(drop=True)
         top = marks[marks["number"] == 0]
         targets = known_targets(top["target"].to_numpy(dtype=np.float32), options.uncertain)
-        with_box = pd.MultiIndex.from_frame(top[IMAGE]).isin(pd.MultiIndex.from_frame(boxes[IMAGE]))
+        with_box = np.isin(top["image_number"].to_numpy(), boxes["image_number"].to_numpy())
         normal = (targets == 0) & ~with_box
         self.images, self.abnormal, self.normals = len(top), int(with_box.sum()), int(normal.sum())
         self.positives_without_boxes = int(((targets == 1) & ~with_box).sum())
         self.lesions, patients = len(boxes), boxes["patient_number"].to_numpy()
-        pairs = boxes.assign(lesion=np.arange(len(boxes))).merge(marks, on=IMAGE, suffixes=("", "_mark"))
+        pairs = boxes.assign(lesion=np.arange(len(boxes))).merge(marks, on="image_number", suffixes=("", "_mark"))
         hit, overlap = _hits(pairs, options), _overlap(pairs)
         first = (pairs["number_mark"] == 0).to_numpy()
         rating = pd.Series(np.where(hit, pairs["rating_mark"], -np.inf)).groupby(pairs["lesion"].to_numpy()).max()
         ratings = rating.to_numpy(dtype=np.float64)
-        images = boxes.groupby(IMAGE).ngroup().to_numpy()
+        images = boxes["image_number"].to_numpy()
         self.rated_patients = len(np.unique(patients)), top["patient_number"][normal].nunique()
         self.jafroc = Jafroc(
             ratings, top["rating"].to_numpy(dtype=np.float64)[normal], patients,
             top["patient_number"].to_numpy()[normal], count, images if options.weighted else None,
         )  # fmt: skip
-        per_image = pairs[first].assign(hit=hit[first]).groupby(IMAGE)
+        per_image = pairs[first].assign(hit=hit[first]).groupby("image_number")
         pointed = per_image.agg(hit=("hit", "any"), who=("patient_number", "first"))
         self.pointing = Share(pointed["hit"].to_numpy(), pointed["who"].to_numpy(), count)
         self.marked = Share(np.isfinite(ratings), patients, count)
         self.overlap = ClusterMean(overlap[first], patients, count)
         self.found = {value: Share(overlap[first] >= value, patients, count) for value in options.iou_thresholds}
+
+
+def label_marks(frame: pd.DataFrame, labels: Sequence[str], options: MarksOptions) -> tuple[dict[str, LabelMarks], int]:
+    """The marks of each label, and how many patients there are.
+
+    Args:
+        frame: rows of kind "marks" of one split, of all labels.
+    """
+    numbers, count = patient_numbers(frame)
+    # Images as numbers, names left behind: labels are many, and joining numbers is what makes them quick.
+    slim = frame[["number", *MARK_NUMBERS]].assign(
+        is_lesion=(frame["entry"] == "lesion").to_numpy(),
+        patient_number=numbers,
+        image_number=frame.groupby(IMAGE, sort=False).ngroup().to_numpy(),
+    )
+    own, names = pd.factorize(frame["label"])
+    rows = {name: np.flatnonzero(own == place) for place, name in enumerate(names)}
+    nothing = np.empty(0, dtype=np.int64)
+    return {label: LabelMarks(slim.take(rows.get(label, nothing)), count, options) for label in labels}, count
 
 
 def marks_metrics(predictions: Predictions, options: MarksOptions) -> dict[str, Any]:
@@ -94,8 +110,7 @@ def marks_metrics(predictions: Predictions, options: MarksOptions) -> dict[str, 
     """
     check_groups(options.groups or {}, predictions.labels)
     frame = predictions.of_split(options.score_split)
-    numbers, count = patient_numbers(frame)
-    labels = {label: LabelMarks(frame, label, numbers, count, options) for label in predictions.labels}
+    labels, count = label_marks(frame, predictions.labels, options)
     statistics: dict[str, Any] = {f"jafroc/{label}": marks.jafroc.figure_of_merit for label, marks in labels.items()}
     for label, marks in labels.items():
         statistics |= {f"pointing_game/{label}": marks.pointing, f"lesions_marked/{label}": marks.marked}

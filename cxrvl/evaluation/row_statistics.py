@@ -11,7 +11,7 @@ from cxrvl.config.nearest import did_you_mean
 from cxrvl.errors import DataError
 from cxrvl.evaluation.attention_metrics import LabelAttention
 from cxrvl.evaluation.labels import label_scores, patient_numbers
-from cxrvl.evaluation.localization_metrics import LabelMarks, MarksOptions
+from cxrvl.evaluation.localization_metrics import MarksOptions, label_marks
 from cxrvl.evaluation.operating import OperatingPoint, shares
 from cxrvl.evaluation.predictions import TEXTS, Predictions
 from cxrvl.evaluation.report_metrics import REPORT_METRICS, report_statistics
@@ -138,14 +138,14 @@ def statistics(
     kind = METRICS[metric]
     if kind in TEXTS:
         return text_statistics(frame, metric, labels)
-    numbers, count = patient_numbers(frame)
-    if kind == "reports":
-        return report_statistics(frame, metric, labels, "ones"), count  # as published F1 of reports takes it
     if kind == "marks":
-        marks = {label: LabelMarks(frame, label, numbers, count, scoring.marks) for label in labels}
+        marks, count = label_marks(frame, labels, scoring.marks)
         if metric == "jafroc":
             return {label: one.jafroc.figure_of_merit for label, one in marks.items()}, count
         return {label: one.pointing for label, one in marks.items()}, count
+    numbers, count = patient_numbers(frame)
+    if kind == "reports":
+        return report_statistics(frame, metric, labels, "ones"), count  # as published F1 of reports takes it
     if kind == "attention":
         return {label: LabelAttention(frame, label, numbers, count).mean for label in labels}, count
     if kind == "robustness":

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
+
 from cxrvl.config.compose import compose_config, config_dir, hydra_session, resolved
 from cxrvl.config.nearest import did_you_mean
 from cxrvl.errors import ConfigError
@@ -57,15 +59,21 @@ def wanted(spec: TableSpec, line: LineSpec, overrides: Sequence[str] = ()) -> li
     """Return every run of a line, seed by seed, so that a table stopped half-way holds whole seeds.
 
     Raises:
-        ConfigError: a row's config does not compose.
+        ConfigError: a row's config does not compose, or an override sets the seed.
         DataError: its study table cannot be built.
     """
     found = []
     with hydra_session():
+        composed: dict[str, DictConfig] = {}
         for seed in line.seeds:
             for row in line.rows:
                 chosen = (f"experiment={spec.name}/{row.name}", f"seed={seed}", *overrides)
-                config = resolved(compose_config(chosen))
+                if row.name not in composed:  # half a second each time: once per row
+                    composed[row.name] = compose_config(chosen)
+                    if composed[row.name].seed != seed:
+                        raise ConfigError("a table's seeds are not set by an override; name them with --seeds")
+                composed[row.name].seed = seed
+                config = resolved(composed[row.name])
                 run = RunStore(Path(config["paths"]["runs"])).run(identify(config).run_id)
                 found.append(Wanted(row.name, seed, chosen, config, run, tuple(planned(run, config))))
     return found
