@@ -8,6 +8,8 @@ import pandas as pd
 
 from cxrvl.config.nearest import did_you_mean
 from cxrvl.data.labeler import OBSERVATIONS, Labeler
+from cxrvl.data.reports.abbreviations import expansions
+from cxrvl.data.reports.edits import apply_edits
 from cxrvl.errors import ConfigError
 from cxrvl.evaluation.dual.encoder import DualEncoder, passages_of
 from cxrvl.evaluation.dual.pairs import Pairs, embedded_pairs, joined_pairs, paired_rows, predictions_of
@@ -35,6 +37,8 @@ class ReportScoresEvaluator:
             paper does it. A training split makes it retrieval of what is known, as at a workstation.
         scores: of `PUBLISHED_SCORES`, computed besides.
         uncertain: what an uncertain finding counts as: "ones", as published F1 of reports takes it, or "zeros".
+        expand_abbreviations: write abbreviations out before the rule labeler reads, which knows few of them; ambiguous
+            ones stay. Published scores get the reports as they are.
         splits, score_split, bootstrap, seed, confidence: see `ImageTextRetrievalEvaluator`.
 
     Raises:
@@ -49,6 +53,7 @@ class ReportScoresEvaluator:
         pool_split: str | None = None,
         scores: Sequence[str] = (),
         uncertain: str = "ones",
+        expand_abbreviations: bool = True,
         splits: Sequence[str] = ("test",),
         score_split: str = "test",
         bootstrap: int = 1000,
@@ -64,6 +69,7 @@ class ReportScoresEvaluator:
         TextOptions.checked(splits, score_split, None, bootstrap, seed, confidence)
         self.options = ReportOptions(score_split, uncertain, bootstrap, seed, confidence)
         self.asking, self.pool_split, self.scores = tuple(splits), pool_split, tuple(scores)
+        self.expand_abbreviations = expand_abbreviations
         self.splits = tuple(dict.fromkeys([*splits, *([pool_split] if pool_split else [])]))
 
     def scored(self, table: "StudyTable") -> np.ndarray:
@@ -92,15 +98,18 @@ class ReportScoresEvaluator:
         others = pool.frame["report"].to_numpy()[pool.first[top.places[:, 0]]]
         about = {name: asking.frame[name] for name in IMAGE_COLUMNS}
         scores = {f"score/{name}": published(name, list(own), list(others)) for name in self.scores}
+        expand = self.expand_abbreviations
         return pd.DataFrame({
             **about, "text": asking.frame["said"], "found": pool.report_names()[top.places[:, 0]], "near": top.near[:, 0],
-            "pool": float(len(pool.first)), **_labelled("target", own), **_labelled("found", others), **scores,
+            "pool": float(len(pool.first)), **_labelled("target", own, expand), **_labelled("found", others, expand), **scores,
         })  # fmt: skip
 
 
-def _labelled(side: str, texts: np.ndarray) -> dict[str, np.ndarray]:
+def _labelled(side: str, texts: np.ndarray, expand: bool) -> dict[str, np.ndarray]:
     """What the rule labeler reads in texts (n,): `<side>/<observation>`, each text read once."""
     labeler = Labeler("chexpert")
     codes, different = pd.factorize(texts)
+    if expand:
+        different = [apply_edits(text, expansions(text)).text for text in different]
     values = pd.DataFrame([labeler.label(text) for text in different])[list(OBSERVATIONS)].to_numpy(dtype=np.float32)
     return {f"{side}/{name}": values[codes, place] for place, name in enumerate(OBSERVATIONS)}

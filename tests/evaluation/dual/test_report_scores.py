@@ -55,6 +55,19 @@ def test_uncertain_findings_count_as_asked():
     assert values[0] != values[1]
 
 
+@pytest.mark.parametrize("expand", [True, False])
+def test_abbreviations_are_written_out_before_the_labeler_reads(expand):
+    terse = UNSURE | {"Cardiomegaly": "Sev. CMG. No PLEFF.", "Effusion": "Left pleff, tiny."}
+    table = study_table(120, 1, sayings=terse)
+    evaluator = ReportScoresEvaluator(expand_abbreviations=expand, bootstrap=5)
+    read = evaluated(evaluator, table, Towers(table, knows=1.0)).frame
+    said = table.frame.set_index("image").loc[read["image"], ["Cardiomegaly", "Effusion"]].to_numpy() == 1
+    only = said.sum(axis=1) == 1
+    found = read[["target/Cardiomegaly", "target/Pleural Effusion"]].to_numpy() == 1
+    assert only.any()
+    assert (found[only] == (said[only] if expand else False)).all()
+
+
 def test_an_oracle_says_what_the_true_report_says():
     evaluator, predictions = scored(knows=1.0)
     assert (predictions.frame["found"] == "made/" + predictions.frame["study"]).all()
