@@ -1,8 +1,8 @@
 """What may an evaluator ask of the network besides its answer to the images themselves?"""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -24,11 +24,13 @@ class Network:
         predict: gives the task's output for a changed batch on the batch's device, in the run's precision.
         task: the task itself, for what is not part of its output.
         precision: context in which a direct call of the model rounds as the run does.
+        answers: what has been asked besides the images of this batch, and the answer, for evaluators that ask the same.
     """
 
     predict: Callable[[dict[str, Any]], Any]
     task: "nn.Module"
     precision: Callable[[], AbstractContextManager[Any]]
+    answers: dict[Hashable, Any] = field(default_factory=dict)
 
 
 @runtime_checkable

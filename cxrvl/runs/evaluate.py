@@ -1,9 +1,10 @@
 """How are missing predictions computed, and metrics read off those that are there?"""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
@@ -24,31 +25,34 @@ METRICS_VERSION = 2
 
 
 class PredictionCollector(pl.Callback):
-    """Turns every predicted batch into rows of an evaluator's table, in the order of prediction.
+    """Turns every predicted batch into rows of the evaluators' tables, in the order of prediction.
 
     Args:
-        evaluator: has `rows(batch, output, table)`, or asks more of the network: see `cxrvl.evaluation.probing`.
+        evaluators: each has `rows(batch, output, table)`, or asks more of the network: see `cxrvl.evaluation.probing`.
         table: the table the batches' `index` points into.
     """
 
-    def __init__(self, evaluator: Any, table: LabelledRows) -> None:
-        self.evaluator, self.table = evaluator, table
-        self.parts: list[pd.DataFrame] = []
+    def __init__(self, evaluators: Sequence[Any], table: LabelledRows) -> None:
+        self.evaluators, self.table = tuple(evaluators), table
+        self.parts: list[list[pd.DataFrame]] = [[] for _ in evaluators]
 
     def on_predict_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
         """Keep the rows of one batch."""
-        if not isinstance(self.evaluator, Probing):
-            self.parts.append(self.evaluator.rows(to_cpu(batch), to_cpu(outputs), self.table))
-            return
         network = Network(
             predict=lambda changed: trainer.strategy.predict_step(changed, batch_idx),
             task=pl_module,
             precision=trainer.precision_plugin.forward_context,
         )
-        self.parts.append(self.evaluator.probe(batch, outputs, network, self.table))
+        plain: tuple[Any, Any] | None = None
+        for evaluator, parts in zip(self.evaluators, self.parts, strict=True):
+            if isinstance(evaluator, Probing):
+                parts.append(evaluator.probe(batch, outputs, network, self.table))
+                continue
+            plain = plain or (to_cpu(batch), to_cpu(outputs))
+            parts.append(evaluator.rows(*plain, self.table))
 
 
 def to_cpu(value: Any) -> Any:
@@ -109,28 +113,45 @@ def predict_missing(
         Names of the evaluations computed.
     """
     computed = []
-    for evaluation in evaluations:
-        if evaluation.done():
-            continue
-        evaluator = build(evaluation.evaluator)
-        collector = PredictionCollector(evaluator, data.table)
-        data.predict_splits = tuple(evaluator.splits)
-        data.predict_rows = evaluator.scored(data.table) if isinstance(evaluator, Selective) else None
+    for rows, together in _passes(data.table, evaluations):
+        evaluators = [evaluator for _, evaluator in together]
+        collector = PredictionCollector(evaluators, data.table)
+        data.predict_splits, data.predict_rows = tuple(evaluators[0].splits), rows
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it by name
         callbacks.append(collector)
         try:
             trainer.predict(task, datamodule=data, return_predictions=False)
         finally:
             callbacks.remove(collector)
-        parts = _gather(trainer, collector.parts)
-        if trainer.is_global_zero:
-            predictions = evaluator.collect(parts, data.table)
-            about = {"evaluation": evaluation.name, "eval_id": evaluation.eval_id, "weights": use}
-            about["split_sha256"] = data.table.split_sha256
-            write_predictions(evaluation.path, replace(predictions, info={**predictions.info, **about}))
-        trainer.strategy.barrier()
-        computed.append(evaluation.name)
+        for (evaluation, evaluator), own in zip(together, collector.parts, strict=True):
+            parts = _gather(trainer, own)
+            if trainer.is_global_zero:
+                predictions = evaluator.collect(parts, data.table)
+                about = {"evaluation": evaluation.name, "eval_id": evaluation.eval_id, "weights": use}
+                about["split_sha256"] = data.table.split_sha256
+                write_predictions(evaluation.path, replace(predictions, info={**predictions.info, **about}))
+            trainer.strategy.barrier()
+            computed.append(evaluation.name)
     return computed
+
+
+def _passes(
+    table: LabelledRows, evaluations: Iterable[Evaluation]
+) -> list[tuple[np.ndarray | None, list[tuple[Evaluation, Any]]]]:
+    """Return the missing evaluations with their evaluators by the rows they score: those of the same share a pass.
+
+    Of the same alone: then the batches of an evaluation, and so the last bits of its predictions, are the same whichever
+    others are missing besides.
+    """
+    found: dict[Any, tuple[np.ndarray | None, list[tuple[Evaluation, Any]]]] = {}
+    for evaluation in evaluations:
+        if evaluation.done():
+            continue
+        evaluator = build(evaluation.evaluator)
+        rows = evaluator.scored(table) if isinstance(evaluator, Selective) else None
+        key = tuple(evaluator.splits), None if rows is None else rows.tobytes()
+        found.setdefault(key, (rows, []))[1].append((evaluation, evaluator))
+    return list(found.values())
 
 
 def _gather(trainer: pl.Trainer, parts: list[pd.DataFrame]) -> list[pd.DataFrame]:

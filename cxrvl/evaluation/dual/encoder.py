@@ -93,9 +93,12 @@ def text_embeddings(network: Network, passages: Sequence[Passage]) -> Vectors:
 
     dual(network)
     different = {passage: place for place, passage in enumerate(dict.fromkeys(passages))}
-    bodies = torch.tensor([(one.start, one.end) for one in different], dtype=torch.int64)
-    output = network.predict({"text": [one.text for one in different], "body": bodies})
-    vectors = _checked(output.embedding, "text")
+    asked = tuple(different)
+    if asked not in network.answers:
+        bodies = torch.tensor([(one.start, one.end) for one in asked], dtype=torch.int64)
+        output = network.predict({"text": [one.text for one in asked], "body": bodies})
+        network.answers[asked] = _checked(output.embedding, "text")
+    vectors = network.answers[asked]
     return np.asarray(vectors[[different[one] for one in passages]])
 
 
