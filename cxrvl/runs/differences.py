@@ -64,6 +64,8 @@ def sentences(a: Run, b: Run, found: Differences) -> str:
             if (group, key) == ("git", "diff"):
                 lines += ["  diff (uncommitted changes, a to b)", *_changed_lines(left, right)]
             else:
+                if (group, key) == ("environment", "command") and isinstance(left, list) and isinstance(right, list):
+                    left, right = _words_without(left, right), _words_without(right, left)
                 lines.append(f"  {key:<{width}}  {_shown(left)}  ->  {_shown(right)}")
     return "\n".join(lines)
 
@@ -82,6 +84,11 @@ def plain(found: Differences) -> dict[str, dict[str, dict[str, Any]]]:
 def _changed_lines(left: str, right: str) -> list[str]:
     changed = difflib.unified_diff(left.splitlines(), right.splitlines(), lineterm="", n=0)
     return [f"    {line}" for line in changed if not line.startswith(("---", "+++"))]
+
+
+def _words_without(command: list[str], other: list[str]) -> str:
+    """The words of a command that the other one lacks; all of them where it lacks none, but has another order."""
+    return " ".join([word for word in command if word not in other] or ([] if set(other) - set(command) else command))
 
 
 def _shown(value: Any) -> str:

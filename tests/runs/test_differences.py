@@ -61,6 +61,21 @@ def test_every_difference_stands_in_its_group(make):
     assert "    ++new = 1" in text
 
 
+def test_of_two_commands_only_the_words_that_differ_are_shown(make):
+    words = ["cxrvl", "train", "experiment=phantom/acm"]
+    a, b, c = (
+        make(name, environment={**ENVIRONMENT, "command": [*words, *more]})
+        for name, more in {
+            "aa": ["seed=0", "logger=none"],
+            "bb": ["seed=1", "logger=none"],
+            "cc": ["logger=none"],
+        }.items()
+    )
+    assert "  command  seed=0  ->  seed=1" in sentences(a, b, differences(a, b))
+    assert "  command  seed=0  ->  ''" in sentences(a, c, differences(a, c))
+    assert plain(differences(a, b))["environment"]["command"]["b"] == [*words, "seed=1", "logger=none"]
+
+
 @pytest.mark.parametrize(
     ("key", "science"),
     [
