@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from open_clip.loss import ClipLoss
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 from torch.utils.checkpoint import checkpoint
@@ -74,6 +73,8 @@ class InfoNCE(ImageTextLoss):
         world = 1 if alone or not torch.distributed.is_initialized() else torch.distributed.get_world_size()
         out, near = relations(companions, self.soften, len(image), image.device, alone)
         if out is None and near is None:
+            from open_clip.loss import ClipLoss  # half a second that every other training would wait for
+
             plain = ClipLoss(local_loss=self.local, gather_with_grad=True, rank=rank(), world_size=world)
             return plain(image, text, scale, bias)
         if not self.local and world > 1:

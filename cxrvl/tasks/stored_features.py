@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from cxrvl.data.feature_store import FeatureStore, content_key
 from cxrvl.models.dual_tower import TOWERS, DualTower
-from cxrvl.models.open_clip_towers import OpenClipText
 from cxrvl.models.text import TextEncoder
 
 log = logging.getLogger(__name__)
@@ -126,6 +125,8 @@ def image_keys(images: Tensor) -> list[bytes]:
 
 def _reading(network: nn.Module) -> list[Any]:
     """How a tower reads texts: what of it is no weight; [] for an image tower."""
+    from cxrvl.models.open_clip_towers import OpenClipText  # half a second that every other task would wait for
+
     if isinstance(network, OpenClipText):
         return [network.name, network.context]
     if not isinstance(network, TextEncoder):
