@@ -6,12 +6,12 @@ import subprocess
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from cxrvl.config.compose import hydra_session
 from cxrvl.errors import ConfigError
+from cxrvl.runs.upstream import Link
 from cxrvl.sweeps import checking
 from cxrvl.sweeps.jobs import THREAD_VARIABLES, describe, described, device_count, forget, sweep_name, varying
 
@@ -93,14 +93,19 @@ def test_what_varies():
     assert varying([]) == []
 
 
+def link_of(*overrides, before=()):
+    job = described(overrides)
+    return Link(overrides, job.config, job.run_id, before)
+
+
 def test_missing_links_come_first_each_once(unchecked, monkeypatch):
     """Three jobs, two of them from the same link, which itself starts from another."""
 
     def missing(config):
         if config["seed"] == 9:
             return []
-        chosen = [(*SMALL, "seed=7"), (*SMALL, "seed=8")]
-        return [SimpleNamespace(overrides=o, config=described(o).config, run_id=described(o).run_id) for o in chosen]
+        first = link_of(*SMALL, "seed=7")
+        return [first, link_of(*SMALL, "seed=8", before=(first,))]
 
     monkeypatch.setattr("cxrvl.runs.upstream.missing_links", missing)
     with hydra_session():
