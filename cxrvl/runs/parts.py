@@ -134,7 +134,9 @@ def refuse_overlap(parts: Sequence[tuple[str, str, str]]) -> None:
             if i != j and other.startswith(one):
                 if giver == another:
                     raise ConfigError(f"init_from.parts: '{inner}' is within '{outer}'; select one of them")
-                raise ConfigError(f"'{inner}', given by {another}, is within '{outer}', given by {giver}; select one of them")
+                raise ConfigError(
+                    f"'{inner}', given by {another}, is within '{outer}', given by {giver}; select one of them"
+                )
 
 
 def _fitted(own: Mapping[str, Tensor], mine: str, weights: Weights, theirs: str, what: str) -> dict[str, Tensor]:

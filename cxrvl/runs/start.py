@@ -65,7 +65,9 @@ def read_starts(config: Mapping[str, Any]) -> tuple[Start, ...]:
     if not isinstance(node, list):
         return (_read(node, "init_from"),)
     if not node:
-        raise ConfigError(f"init_from is []; init_from=null starts from the model's own initialisation, else {EXPECTED}")
+        raise ConfigError(
+            f"init_from is []; init_from=null starts from the model's own initialisation, else {EXPECTED}"
+        )
     starts = tuple(_read(element, f"init_from[{place}]") for place, element in enumerate(node))
     if len(starts) > 1:
         _refuse_clashes(starts)
@@ -77,7 +79,9 @@ def _refuse_clashes(starts: Sequence[Start]) -> None:
     owner: dict[str, Start] = {}
     for start in starts:
         if start.parts is None:
-            raise ConfigError(f"{start} names no parts; of several sources, each says which parts it gives: parts: [...]")
+            raise ConfigError(
+                f"{start} names no parts; of several sources, each says which parts it gives: parts: [...]"
+            )
         for part in start.parts:
             if part in owner:
                 raise ConfigError(f"'{part}' is given by both {owner[part]} and {start}; leave it to one of them")

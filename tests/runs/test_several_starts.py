@@ -319,7 +319,9 @@ def test_every_branch_is_made_and_a_failed_run_on_any_is_reported(monkeypatch, c
     if broken is None:
         making.make_upstream(config)
     else:
-        with pytest.raises(RunError, match=r"has no weights: DataError: no image; alone: cxrvl train exp.*seed=" + str(broken)):
+        with pytest.raises(
+            RunError, match=r"has no weights: DataError: no image; alone: cxrvl train exp.*seed=" + str(broken)
+        ):
             making.make_upstream(config)
     assert asked == [link.overrides for link in found][: {None: 3, 5: 2, 6: 3}[broken]]
     first, left, right = found
