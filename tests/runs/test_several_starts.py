@@ -114,7 +114,7 @@ def test_only_a_single_source_without_parts_replaces_everything():
 @pytest.mark.parametrize(
     ("one", "other", "words"),
     [
-        (["student"], ["backbone"], "'backbone', given by init_from[1] (file w.ckpt), is within 'student', given by init_from[0]"),
+        (["student"], ["backbone"], "'backbone', given by init_from[1] (file w.ckpt), is within 'student', given by init"),
         (["teacher_backbone"], ["teacher"], "'teacher_backbone', given by init_from[0] (run experiment=a seed=1), is within"),
         (["student", "backbone"], ["teacher"], "init_from.parts: 'backbone' is within 'student'; select one of them"),
         (["student"], ["techer"], "init_from[1].parts: this task has no part 'techer'; did you mean 'teacher'?"),
@@ -135,8 +135,8 @@ def test_disjoint_parts_of_several_elements_are_right():
     distl = {"task": {"_target_": "cxrvl.tasks.SelfTraining"}}
     elements = [{**RUN, "parts": {"image_tower": "backbone"}}, {**FILE, "parts": {"text_tower": "encoder"}}]
     check_parts({**towers, "init_from": elements}, [distl, None])
+    elements = [elements[0], {**RUN, "parts": {"text_tower": "encodr"}}]
     with pytest.raises(ConfigError, match=r"init_from\[1\]\.parts: what it starts from has no part 'encodr'"):
-        elements = [elements[0], {**RUN, "parts": {"text_tower": "encodr"}}]
         check_parts({**towers, "init_from": elements}, [distl, distl])
 
 
