@@ -135,8 +135,8 @@ def weights_of(run: Run, use: str) -> Path:
 
 def start_runs(config: dict[str, Any]) -> list[Run | None]:
     """Return, per source of a resolved config's `init_from`, the run it names, there or not; None = it names none."""
-    store = RunStore(Path(config["paths"]["runs"]))
-    return [None if run_id is None else store.run(run_id) for run_id in upstream_ids(config)]
+    ids = upstream_ids(config)
+    return [None if run_id is None else RunStore(Path(config["paths"]["runs"])).run(run_id) for run_id in ids]
 
 
 def record_start(run: Run, config: dict[str, Any]) -> None:
