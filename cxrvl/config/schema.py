@@ -93,12 +93,17 @@ class Config:
     evaluation: dict[str, Any] = field(default_factory=dict)
     """Evaluators by name; outside the run's identity, each has its own."""
     init_from: Any = None
-    """Weights to start from: {run: <overrides, or a run id>}, {file: <checkpoint>} or {published: <name>}.
+    """Weights to start from: {run: <overrides, or a run id>}, {file: <checkpoint>} or {published: <name>}, or a list.
 
     `parts` selects parts that the tasks declare: [encoder], or {encoder: <part of the other model>}; without it the
     whole model is taken. `use` says which weights of a run: best | final. `layout` says whose code wrote a file: distl.
     A run that is not there is made first; this is part of the identity, as that run's id or the file's content.
     Resuming this very run is automatic, and no such key.
+    In a list of several, each names its `parts`; none may be given twice or lie within another, and the order means
+    nothing. On the command line the whole list is given, each override in quotes, as in
+    'init_from=[{run:"experiment=a seed=0",parts:{image_tower:backbone}},{run:["experiment=b"],parts:[text_tower]}]';
+    in front of it init_from=null, where the config starts from something already. init_from.0.parts={...} changes one
+    key of one element.
     """
     paths: PathsConfig = field(default_factory=PathsConfig)
 

@@ -8,39 +8,54 @@ from typing import Any
 from cxrvl.config.compose import hydra_session, resolved
 from cxrvl.errors import ConfigError
 from cxrvl.runs.inherit import composed, upstream_overrides
-from cxrvl.runs.start import read_start
+from cxrvl.runs.start import Start, read_starts
 
 LONGEST = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Upstream:
-    """A run another one starts from: the overrides that compose it, and its resolved config."""
+    """A run another one starts from: the overrides that compose it, its resolved config, and what it starts from."""
 
     overrides: tuple[str, ...]
     config: dict[str, Any]
+    before: "Before"
 
 
-def chain(config: dict[str, Any]) -> list[Upstream]:
-    """Return the runs a resolved config starts from by their overrides, the nearest first; [] where it names none.
+Before = tuple[Upstream | None, ...]
+"""Per source of a config's `init_from`, in order, the run it names by overrides; None where it names none so."""
 
-    A run named by its id ends the chain: what it started from, it had when it was made.
+
+def upstream(config: dict[str, Any]) -> Before:
+    """Return the runs a resolved config starts from by their overrides; one that several start from is there once.
+
+    A run named by its id ends a branch: what it started from, it had when it was made.
 
     Raises:
-        ConfigError: a link does not compose, or the chain comes back to itself.
+        ConfigError: a run does not compose, or a branch comes back to itself.
     """
-    links: list[Upstream] = []
-    seen = [_text(config)]
     with hydra_session():
-        while (start := read_start(config)) is not None and start.kind == "run" and start.run_id is None:
-            words = upstream_overrides(start.source, config)
-            config = copy.deepcopy(resolved(composed(words)))
-            links.append(Upstream(words, config))
-            if _text(config) in seen or len(links) > LONGEST:
-                names = " from ".join(str(c["name"]) for c in (*map(json.loads, seen), config))
-                raise ConfigError(f"init_from comes back to itself: {names}; let one of them start from nothing")
-            seen.append(_text(config))
-    return links
+        return _before(config, [], {})
+
+
+def _before(config: dict[str, Any], above: list[str], known: dict[str, Upstream]) -> Before:
+    """Args: above: the configs that led here, as text; known: the runs found so far, by their configs."""
+    above = [*above, _text(config)]
+    return tuple(_upstream(start, config, above, known) for start in read_starts(config))
+
+
+def _upstream(start: Start, config: dict[str, Any], above: list[str], known: dict[str, Upstream]) -> Upstream | None:
+    if start.kind != "run" or start.run_id is not None:
+        return None
+    words = upstream_overrides(start.source, config)
+    config = copy.deepcopy(resolved(composed(words)))
+    text = _text(config)
+    if text in above or len(above) > LONGEST:
+        names = " from ".join(str(c["name"]) for c in (*map(json.loads, above), config))
+        raise ConfigError(f"init_from comes back to itself: {names}; let one of them start from nothing")
+    if text not in known:
+        known[text] = Upstream(words, config, _before(config, above, known))
+    return known[text]
 
 
 def _text(config: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,8 +14,8 @@ from cxrvl.data.reports.table import ReportTable
 from cxrvl.data.selection import SELECTION_KEYS, select
 from cxrvl.data.sources.base import report_table
 from cxrvl.data.studies import StudyTable
-from cxrvl.runs.chain import chain
-from cxrvl.runs.start import file_digest, read_start, start_identity
+from cxrvl.runs.chain import Before, Upstream, upstream
+from cxrvl.runs.start import file_digest, read_starts, starts_identity
 from cxrvl.runs.store import RunStore
 
 SCIENCE_VERSION = 1
@@ -51,10 +52,10 @@ class Identity:
 
 def science(config: dict) -> dict[str, Any]:
     """Return the part of a resolved config that determines the result."""
-    return _science(config, _upstream_id(config))
+    return _science(config, upstream_ids(config))
 
 
-def _science(config: dict, upstream: str | None) -> dict[str, Any]:
+def _science(config: dict, starts_from: Sequence[str | None]) -> dict[str, Any]:
     parts: dict[str, Any] = {key: config.get(key) for key in SCIENCE_SECTIONS}
     for section, engine in ENGINE_KEYS.items():
         parts[section] = {k: v for k, v in (parts[section] or {}).items() if k not in engine}
@@ -67,20 +68,34 @@ def _science(config: dict, upstream: str | None) -> dict[str, Any]:
     parts["model"] = _with_content(parts["model"])
     if "tasks" in parts["data"]:
         parts["data"]["tasks"] = _with_content(parts["data"]["tasks"])
-    start = read_start(config)
-    parts["init_from"] = None if start is None else start_identity(start, upstream)
+    parts["init_from"] = starts_identity(read_starts(config), starts_from)
     return parts
 
 
-def _upstream_id(config: dict) -> str | None:
-    """Return the id of the run a config starts from, known before that run exists; None where there is none."""
-    links = chain(config)
-    first = read_start(links[-1].config if links else config)
-    found = None
-    if first is not None and first.run_id is not None:
-        found = _whole_id(first.run_id, config)
-    for link in reversed(links):
-        found = _identify(link.config, found).run_id
+def upstream_ids(config: dict) -> list[str | None]:
+    """Return, per source of `init_from`, the id of the run it names, known before that run exists; None = it names none.
+
+    Raises:
+        ConfigError: a chain that cannot be, such as one that comes back to itself.
+        RunError: the first digits of an id that no run in the store has.
+    """
+    return known_ids(config, upstream(config), {})
+
+
+def known_ids(config: dict, before: Before, known: dict[Upstream, str]) -> list[str | None]:
+    """Return `upstream_ids` of a config whose upstream runs are composed already.
+
+    Args:
+        known: takes up the id of every run on the way, so that each is identified once.
+    """
+    found: list[str | None] = []
+    for start, link in zip(read_starts(config), before, strict=True):
+        if link is not None:
+            if link not in known:
+                known[link] = _identify(link.config, known_ids(link.config, link.before, known)).run_id
+            found.append(known[link])
+        else:
+            found.append(None if start.run_id is None else _whole_id(start.run_id, config))
     return found
 
 
@@ -181,10 +196,10 @@ def identify(config: dict) -> Identity:
     Raises:
         ConfigError: a chain of `init_from` that cannot be, such as one that comes back to itself.
     """
-    return _identify(config, _upstream_id(config))
+    return _identify(config, upstream_ids(config))
 
 
-def _identify(config: dict, upstream: str | None) -> Identity:
-    parts, prints = _science(config, upstream), fingerprint(config)
+def _identify(config: dict, starts_from: Sequence[str | None]) -> Identity:
+    parts, prints = _science(config, starts_from), fingerprint(config)
     whole = {"science": parts, "fingerprint": prints, "science_version": SCIENCE_VERSION}
     return Identity(digest(whole)[:ID_LENGTH], parts, prints)

@@ -12,9 +12,9 @@ from cxrvl.runs import processes, stopping
 from cxrvl.runs.identity import identify
 from cxrvl.runs.place import place
 from cxrvl.runs.records import SWEEP
-from cxrvl.runs.start import read_start
+from cxrvl.runs.start import read_starts
 from cxrvl.runs.store import RunStore
-from cxrvl.runs.upstream import Link, has_started, links, missing_links
+from cxrvl.runs.upstream import Link, direct_links, has_started, in_order, missing_links
 
 RECORD_SECONDS = 60.0
 
@@ -30,13 +30,13 @@ def check_chain(config: dict[str, Any]) -> int:
     """
     from cxrvl.runs.starting import check_parts
 
-    if read_start(config) is None:
+    if not read_starts(config):
         return 0
-    found = links(config)
+    nearest = direct_links(config)
+    found = in_order(nearest)
     count = sum(check(link.config) for link in found)
-    configs = [link.config for link in found] + [config]
-    for upstream, downstream in zip([None, *configs], configs, strict=False):
-        check_parts(downstream, upstream)
+    for downstream, before in [*((link.config, link.before) for link in found), (config, nearest)]:
+        check_parts(downstream, [link.config if link is not None else None for link in before])
     return count
 
 
@@ -50,7 +50,7 @@ def make_upstream(config: dict[str, Any]) -> None:
         RunError: a run of the chain failed; those after it are not started.
         Stopped: this process was asked to stop.
     """
-    if read_start(config) is None:
+    if not read_starts(config):
         return
     run_id = identify(config).run_id
     if has_started(RunStore(Path(config["paths"]["runs"])).run(run_id)):
@@ -60,15 +60,21 @@ def make_upstream(config: dict[str, Any]) -> None:
     if missing and place().started_by == "torchrun":
         # Its store knows one group of processes; a second one would meet what the first left there.
         raise _failed(missing[0], "torchrun starts one run; make it beforehand")
-    names = [(link.run_id, link.config["name"]) for link in missing] + [(run_id, config["name"])]
-    for link, (next_id, next_name) in zip(missing, names[1:], strict=True):
+    for link in missing:
         if link.run.state() == "failed" and SWEEP in os.environ:
             raise _failed(link, "it failed before, and a sweep does not try again by itself")
+        # The config itself, unless another link of its chain needs this one before.
+        needs = ((other.run_id, other.config["name"]) for other in missing if _starts_from(other, link))
+        next_id, next_name = next(needs, (run_id, config["name"]))
         print(
             f"run {next_id} ({next_name}) starts from run {link.run_id} ({link.config['name']}), which is made first",
             flush=True,
         )
         _make(link)
+
+
+def _starts_from(link: Link, other: Link) -> bool:
+    return any(one is not None and one.run_id == other.run_id for one in link.before)
 
 
 def _make(link: Link) -> None:

@@ -1,6 +1,6 @@
 """How do the weights another model was left with, or some parts of them, enter a new one? To the last key, or not at all."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,29 +60,56 @@ def take(model: nn.Module, own_parts: Mapping[str, str], weights: Weights, parts
         ConfigError: an unknown part, naming the nearest, or parts that overlap.
         WeightsError: keys or shapes differ, naming the first of each; nothing has been loaded then.
     """
-    own = model.state_dict()
-    if parts is None:
-        pairs, what = [("", "")], "the whole model"
-    else:
-        pairs = [
-            (prefix_of(mine, own_parts, "this task"), _their_prefix(weights, theirs)) for mine, theirs in parts.items()
+    take_all(model, own_parts, [(weights, parts)])
+
+
+def take_all(
+    model: nn.Module, own_parts: Mapping[str, str], sources: Sequence[tuple[Weights, Mapping[str, str] | None]]
+) -> None:
+    """Load several weights into a model as `take` does one: all of them, or, where one does not fit, none.
+
+    Args:
+        model: takes the weights.
+        own_parts: its part names -> prefixes in its state dict.
+        sources: weights, each with the parts of the model -> parts of the weights; None = everything.
+
+    Raises:
+        ConfigError, WeightsError: as `take`.
+    """
+    refuse_overlap(
+        [
+            (name, prefix_of(name, own_parts, "this task"), weights.origin)
+            for weights, parts in sources
+            for name in parts or ()
         ]
-        what = ", ".join(mine if mine == theirs else f"{mine} from {theirs}" for mine, theirs in parts.items())
-        _refuse_overlap(pairs, list(parts))
+    )
+    own = model.state_dict()
     chosen: dict[str, Tensor] = {}
-    for mine, theirs in pairs:
-        chosen |= _fitted(own, mine, weights, theirs, what)
+    for weights, parts in sources:
+        if parts is None:
+            pairs, what = [("", "")], "the whole model"
+        else:
+            pairs = [(own_parts[mine], _their_prefix(weights, theirs)) for mine, theirs in parts.items()]
+            what = ", ".join(mine if mine == theirs else f"{mine} from {theirs}" for mine, theirs in parts.items())
+        for mine, theirs in pairs:
+            chosen |= _fitted(own, mine, weights, theirs, what)
     model.load_state_dict({**own, **chosen}, strict=True)
 
 
-def prefix_of(name: str, parts: Mapping[str, str], whose: str) -> str:
+def prefix_of(name: str, parts: Mapping[str, str], whose: str, key: str = "init_from") -> str:
     """Return the prefix of a part.
+
+    Args:
+        name: of the part.
+        parts: all there are -> their prefixes.
+        whose: parts they are, for the message.
+        key: where the config names the part.
 
     Raises:
         ConfigError: no such part, with the nearest one.
     """
     if name not in parts:
-        raise ConfigError(f"init_from.parts: {whose} has no part '{name}'{did_you_mean(name, parts)}")
+        raise ConfigError(f"{key}.parts: {whose} has no part '{name}'{did_you_mean(name, parts)}")
     return parts[name]
 
 
@@ -93,11 +120,23 @@ def _their_prefix(weights: Weights, name: str) -> str:
     return prefix_of(name, weights.parts, weights.origin)
 
 
-def _refuse_overlap(pairs: list[tuple[str, str]], names: list[str]) -> None:
-    for i, (one, _) in enumerate(pairs):
-        for j, (other, _) in enumerate(pairs):
+def refuse_overlap(parts: Sequence[tuple[str, str, str]]) -> None:
+    """Refuse a part of a model that is within another one, or selected twice.
+
+    Args:
+        parts: name, prefix in the model's state dict, and what gives it.
+
+    Raises:
+        ConfigError: naming both parts and, where two sources give them, both sources.
+    """
+    for i, (outer, one, giver) in enumerate(parts):
+        for j, (inner, other, another) in enumerate(parts):
             if i != j and other.startswith(one):
-                raise ConfigError(f"init_from.parts: '{names[j]}' is within '{names[i]}'; select one of them")
+                if giver == another:
+                    raise ConfigError(f"init_from.parts: '{inner}' is within '{outer}'; select one of them")
+                raise ConfigError(
+                    f"'{inner}', given by {another}, is within '{outer}', given by {giver}; select one of them"
+                )
 
 
 def _fitted(own: Mapping[str, Tensor], mine: str, weights: Weights, theirs: str, what: str) -> dict[str, Tensor]:

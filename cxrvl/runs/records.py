@@ -31,7 +31,7 @@ def recorded(run: Run, config: dict[str, Any], identity: Identity, overrides: Se
     write_json(run.folder / "environment.json", environment(
         {"split_sha256": data_table(config).split_sha256, "fingerprint": identity.fingerprint}
     ))  # fmt: skip
-    record_start(run, config, identity.science)
+    record_start(run, config)
     details = {
         "name": config["name"], "seed": config["seed"], "science_version": SCIENCE_VERSION,
         "split_name": data_table(config).split_name, "split_sha256": data_table(config).split_sha256,

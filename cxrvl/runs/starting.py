@@ -1,6 +1,7 @@
 """How does a task start from the weights its config names?"""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from cxrvl.errors import WeightsError
 from cxrvl.interop.layouts import LAYOUTS, layout, read_file
 from cxrvl.interop.published import published, read_published
 from cxrvl.runs.checkpoints import again
-from cxrvl.runs.parts import Weights, prefix_of, read_weights, take
-from cxrvl.runs.start import Start, read_start, selected, start_file
-from cxrvl.runs.upstream import start_run, weights_of
+from cxrvl.runs.parts import Weights, prefix_of, read_weights, refuse_overlap, take_all
+from cxrvl.runs.start import Start, read_starts, selected, start_file
+from cxrvl.runs.store import Run
+from cxrvl.runs.upstream import start_runs, weights_of
 from cxrvl.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -25,12 +27,15 @@ def start_from(task: Task, config: dict[str, Any]) -> None:
         WeightsError: they are not there, or do not fit to the last key.
         ConfigError: an unknown part.
     """
-    start = read_start(config)
-    if start is None:
+    starts = read_starts(config)
+    if not starts:
         return
-    weights = _weights(start, config)
-    take(task, task.parts(), weights, selected(start))
-    log.info("started from %s (%s)", weights.origin, ", ".join(start.parts) if start.parts else "everything it offers")
+    runs = start_runs(config)
+    found = [_weights(start, run) for start, run in zip(starts, runs, strict=True)]
+    take_all(task, task.parts(), [(weights, selected(start)) for weights, start in zip(found, starts, strict=True)])
+    for weights, start in zip(found, starts, strict=True):
+        parts = ", ".join(start.parts) if start.parts else "everything it offers"
+        log.info("started from %s (%s)", weights.origin, parts)
 
 
 def parts_of(config: dict[str, Any]) -> dict[str, str]:
@@ -39,38 +44,36 @@ def parts_of(config: dict[str, Any]) -> dict[str, str]:
     return found.parts() if isinstance(found, type) and issubclass(found, Task) else {}
 
 
-def check_parts(config: dict[str, Any], upstream: dict[str, Any] | None) -> None:
-    """Refuse parts that a task, or what it starts from, does not have, before hours are spent on them.
+def check_parts(config: dict[str, Any], upstream: Sequence[dict[str, Any] | None]) -> None:
+    """Refuse parts that a task, or what it starts from, does not have, and overlapping ones, before hours are spent on them.
 
     Args:
-        upstream: config of the run it starts from; None where it starts from none.
+        upstream: per source of `init_from`, the config of the run it names; None where it is no run, or not known.
 
     Raises:
-        ConfigError: naming the part and the nearest one.
+        ConfigError: naming the part and the nearest one, or the two that overlap.
     """
-    start = read_start(config)
-    chosen = selected(start) if start is not None else None
-    if start is None or not chosen:
-        return
-    theirs = parts_of(upstream) if upstream is not None else None
-    if start.kind == "published":
-        theirs = dict.fromkeys(published(start.source[0]).parts, "")
-    elif start.layout is not None:
-        theirs = layout(start.layout).parts
-    for mine, other in chosen.items():
-        prefix_of(mine, parts_of(config), "this task")
-        if theirs is not None:
-            prefix_of(other, theirs, "what it starts from")
+    own: list[tuple[str, str, str]] = []
+    for start, other in zip(read_starts(config), upstream, strict=True):
+        theirs = parts_of(other) if other is not None else None
+        if start.kind == "published":
+            theirs = dict.fromkeys(published(start.source[0]).parts, "")
+        elif start.layout is not None:
+            theirs = layout(start.layout).parts
+        for mine, its in (selected(start) or {}).items():
+            own.append((mine, prefix_of(mine, parts_of(config), "this task", start.key), str(start)))
+            if theirs is not None:
+                prefix_of(its, theirs, "what it starts from", start.key)
+    refuse_overlap(own)
 
 
-def _weights(start: Start, config: dict[str, Any]) -> Weights:
+def _weights(start: Start, run: Run | None) -> Weights:
     if start.kind == "published":
         return _published(start.source[0])
     if start.layout is not None:
         return _laid_out(start.layout, start_file(start))
-    if start.kind == "file":
+    if run is None:
         return _own(start_file(start))
-    run = start_run(config)
     path = weights_of(run, start.use)
     try:
         weights = replace(read_weights(path), origin=f"run {run.run_id}")

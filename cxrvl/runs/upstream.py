@@ -1,5 +1,6 @@
 """Which runs must be made before a run, and where are the weights it starts from?"""
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,12 @@ from typing import Any
 from cxrvl.config.compose import hydra_session, resolved
 from cxrvl.errors import RunError, WeightsError
 from cxrvl.files import read_yaml
-from cxrvl.runs.chain import chain
-from cxrvl.runs.identity import identify
+from cxrvl.runs.chain import Before, Upstream, upstream
+from cxrvl.runs.identity import identify, known_ids, upstream_ids
 from cxrvl.runs.inherit import composed, upstream_overrides
 from cxrvl.runs.lineage import dependents as dependents
-from cxrvl.runs.lineage import record, write_record
-from cxrvl.runs.start import Start, read_start, start_file
+from cxrvl.runs.lineage import record, source, write_record
+from cxrvl.runs.start import read_starts, start_file, start_identity
 from cxrvl.runs.store import Run, RunStore
 
 STARTED = ("final.ckpt", "last.ckpt", "previous.ckpt")
@@ -21,11 +22,17 @@ STARTED = ("final.ckpt", "last.ckpt", "previous.ckpt")
 
 @dataclass(frozen=True)
 class Link:
-    """One run of a chain: `cxrvl train <overrides>` makes it."""
+    """A run that another one starts from: `cxrvl train <overrides>` makes it.
+
+    Attributes:
+        before: per source of its own `init_from`, the run it starts from in turn; None = no run, or one that a finished
+            run named by its id needs no more.
+    """
 
     overrides: tuple[str, ...]
     config: dict[str, Any]
     run_id: str
+    before: "tuple[Link | None, ...]" = ()
 
     @property
     def run(self) -> Run:
@@ -33,39 +40,74 @@ class Link:
         return RunStore(Path(self.config["paths"]["runs"])).run(self.run_id)
 
 
-def links(config: dict[str, Any]) -> list[Link]:
-    """Return the runs a resolved config starts from, the deepest first; [] without a chain.
+def direct_links(config: dict[str, Any]) -> tuple[Link | None, ...]:
+    """Return, per source of a resolved config's `init_from`, the run it names with those before it; None = no run.
 
     Raises:
-        ConfigError: a link does not compose, or the chain comes back to itself.
+        ConfigError: a link does not compose, or a chain comes back to itself.
         RunError: `init_from.run` is the id of a run that is not in the store.
     """
     with hydra_session():
-        upstream = chain(config)
-        deepest = upstream[-1].config if upstream else config
-        first = read_start(deepest)
-        found = _named(first, deepest) if first is not None and first.run_id is not None else []
-        return found + [Link(link.overrides, link.config, identify(link.config).run_id) for link in reversed(upstream)]
+        before = upstream(config)
+        ids: dict[Upstream, str] = {}
+        known_ids(config, before, ids)
+        return _direct(config, before, ids, {})
+
+
+def links(config: dict[str, Any]) -> list[Link]:
+    """Return the runs a resolved config starts from, each once, behind all it starts from itself; [] without any.
+
+    Raises:
+        ConfigError, RunError: as `direct_links`.
+    """
+    return in_order(direct_links(config))
 
 
 def missing_links(config: dict[str, Any]) -> list[Link]:
-    """Return the runs that must be made before a resolved config can be trained, the deepest first.
+    """Return the runs that must be made before a resolved config can be trained, each behind those it needs itself.
 
     What a finished link started from is not needed any more, nor is anything once the run has weights of its own.
 
     Raises:
-        ConfigError, RunError: as `links`.
+        ConfigError, RunError: as `direct_links`.
     """
-    if read_start(config) is None or has_started(_run_of(config)):
+    if not read_starts(config) or has_started(_run_of(config)):
         return []
-    missing: list[Link] = []
-    for link in reversed(links(config)):
-        if link.run.state() == "done":
-            break
-        missing.append(link)
-        if has_started(link.run):
-            break
-    return missing[::-1]
+
+    def missing(found: Iterable[Link | None]) -> list[Link]:
+        return [link for link in found if link is not None and link.run.state() != "done"]
+
+    return in_order(missing(direct_links(config)), lambda link: [] if has_started(link.run) else missing(link.before))
+
+
+def in_order(
+    nearest: Iterable[Link | None], before: Callable[[Link], Iterable[Link | None]] = lambda link: link.before
+) -> list[Link]:
+    """Return links and those before them, all of them or what `before` says, each once, behind those it needs."""
+    found: dict[str, Link] = {}
+
+    def visit(some: Iterable[Link | None]) -> None:
+        for link in some:
+            if link is not None and link.run_id not in found:
+                visit(before(link))
+                found[link.run_id] = link
+
+    visit(nearest)
+    return list(found.values())
+
+
+def _direct(
+    config: dict[str, Any], before: Before, ids: Mapping[Upstream, str], made: dict[Upstream, Link]
+) -> tuple[Link | None, ...]:
+    found: list[Link | None] = []
+    for start, link in zip(read_starts(config), before, strict=True):
+        if link is None:
+            found.append(None if start.run_id is None else _named(start.run_id, config))
+            continue
+        if link not in made:
+            made[link] = Link(link.overrides, link.config, ids[link], _direct(link.config, link.before, ids, made))
+        found.append(made[link])
+    return tuple(found)
 
 
 def has_started(run: Run) -> bool:
@@ -91,42 +133,44 @@ def weights_of(run: Run, use: str) -> Path:
     return used_weights(run, use)
 
 
-def start_run(config: dict[str, Any]) -> Run:
-    """Return the run a resolved config with `init_from.run` starts from, there or not."""
-    return RunStore(Path(config["paths"]["runs"])).run(identify(config).science["init_from"]["run"])
+def start_runs(config: dict[str, Any]) -> list[Run | None]:
+    """Return, per source of a resolved config's `init_from`, the run it names, there or not; None = it names none."""
+    ids = upstream_ids(config)
+    return [None if run_id is None else RunStore(Path(config["paths"]["runs"])).run(run_id) for run_id in ids]
 
 
-def record_start(run: Run, config: dict[str, Any], science: dict[str, Any]) -> None:
+def record_start(run: Run, config: dict[str, Any]) -> None:
     """Record in the run's folder which weights it starts from; nothing where it starts from its own initialisation.
-
-    Args:
-        science: of the run's identity, whose `init_from` says what the weights are.
 
     Raises:
         WeightsError: the run has yet to start, and they are not there.
     """
-    start, started = read_start(config), has_started(run)
-    if start is None or (started and record(run) is not None):
+    starts, started = read_starts(config), has_started(run)
+    if not starts or (started and record(run)):
         return
-    weights = None
-    if not started and start.kind == "run":
-        weights = weights_of(start_run(config), start.use)
-    elif not started and start.kind == "file":
-        weights = start_file(start)
-    write_record(run, start, science["init_from"], weights)
+    sources = []
+    for start, other in zip(starts, start_runs(config), strict=True):
+        weights = None
+        if not started and other is not None:
+            weights = weights_of(other, start.use)
+        elif not started and start.kind == "file":
+            weights = start_file(start)
+        sources.append(source(start, start_identity(start, other.run_id if other is not None else None), weights))
+    write_record(run, sources)
 
 
 def _run_of(config: dict[str, Any]) -> Run:
     return RunStore(Path(config["paths"]["runs"])).run(identify(config).run_id)
 
 
-def _named(start: Start, config: dict[str, Any]) -> list[Link]:
-    """Return the run an id names, and what must come before it unless it is done."""
-    run = RunStore(Path(config["paths"]["runs"])).find(str(start.run_id))
+def _named(run_id: str, config: dict[str, Any]) -> Link:
+    """Return the run an id, or its first digits, name, with what must come before it unless it is done."""
+    run = RunStore(Path(config["paths"]["runs"])).find(run_id)
     path = run.folder / "overrides.yaml"
     words = tuple(read_yaml(path)) if path.is_file() else ()
     if run.state() == "done":
-        return [Link(words, {**run.config(), "paths": config["paths"]}, run.run_id)]
+        made = {**run.config(), "paths": config["paths"]}
+        return Link(words, made, run.run_id, (None,) * len(read_starts(made)))
     words = upstream_overrides(words, config)
     again = resolved(composed(words))
     if identify(again).run_id != run.run_id:
@@ -134,4 +178,4 @@ def _named(start: Start, config: dict[str, Any]) -> list[Link]:
             f"init_from.run: run {run.run_id} is {run.state()}, and a config file or the code has changed since; "
             "name it by its overrides"
         )
-    return [*links(again), Link(words, again, run.run_id)]
+    return Link(words, again, run.run_id, direct_links(again))

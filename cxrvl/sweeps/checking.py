@@ -10,6 +10,7 @@ from typing import Any
 from cxrvl.config.check import HYDRA_KEYS, check
 from cxrvl.errors import ConfigError, CxrvlError
 from cxrvl.runs.making import check_chain
+from cxrvl.runs.start import read_starts
 
 WORDS = HYDRA_KEYS | {"init_from"}
 """Keys whose very value decides what is right."""
@@ -60,7 +61,8 @@ def main() -> None:
         for config in json.load(sys.stdin):
             check(config)
             # Which parts are taken over from which task; the runs themselves are jobs of their own.
-            start = json.dumps([config["task"]["_target_"], (config["init_from"] or {}).get("parts")], sort_keys=True)
+            parts = [start.parts for start in read_starts(config)]
+            start = json.dumps([config["task"]["_target_"], parts], sort_keys=True)
             if config["init_from"] is not None and start not in starts:
                 check_chain(config)
             starts.add(start)

@@ -37,7 +37,7 @@ class Job:
         config: resolved and checked.
         threads: CPU threads of each of its processes.
         devices: processes, and GPUs where there are any, that trainer.devices asks for; 0 = all it is given.
-        after: ids of the runs whose weights it starts from.
+        after: ids of the runs whose weights it starts from, and of those that these start from, as far as any is missing.
         link: it is no job of the sweep itself; others start from its weights.
     """
 
@@ -168,14 +168,18 @@ def job_of(name: str, overrides: Iterable[str], config: dict[str, Any], run_id: 
 
 
 def links_of(job: Job) -> list[Job]:
-    """Return the runs that must be made before a job as jobs, deepest first; each comes after those before it."""
+    """Return the runs that must be made before a job as jobs, each behind all the others that it needs itself."""
     from cxrvl.runs.upstream import missing_links
 
     found: list[Job] = []
+    needs: dict[str, set[str]] = {}
     for link in [] if job.done() else missing_links(job.config):
         name = f"{link.config['name']} seed={link.config['seed']} (others start from it)"
         made = job_of(name, link.overrides, link.config, link.run_id)
-        found.append(replace(made, after=tuple(other.run_id for other in found), link=True))
+        direct = {one.run_id for one in link.before if one is not None and one.run_id in needs}
+        needs[link.run_id] = direct.union(*(needs[run_id] for run_id in direct))
+        after = tuple(other.run_id for other in found if other.run_id in needs[link.run_id])
+        found.append(replace(made, after=after, link=True))
     return found
 
 

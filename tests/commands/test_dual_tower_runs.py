@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 
+from cxrvl.runs.lineage import record
 from cxrvl.runs.store import RunStore
 
 SMALL = (
@@ -16,6 +17,13 @@ TEXT = (
     "data.source.images=160", "data.batch_size=8", "trainer.max_epochs=1", "model.base.sizes.hidden_size=32",
     "model.base.sizes.intermediate_size=64", *(f"data.tasks.{name}=null" for name in (
         "reworded", "shuffled", "labels", "mined", "partial")),
+)  # fmt: skip
+DISTL = (
+    "data=phantom_self_training", "task=self_training", "model=distl_resnet10_narrow", "evaluation=none", "name=distl",
+    "data.source.images=160", "data.store.size=32", "data.batch_size=8", "data.labelled_batch_size=4",
+    "data.label_fraction=0.3", "task.views.groups.local.count=2", "model.feature_head.prototypes=32",
+    "model.feature_head.hidden=16", "model.class_head.hidden=16", "trainer.max_epochs=1",
+    "tracking.pictures_every=null",
 )  # fmt: skip
 DUAL = ("data=phantom_pairs", "task=dual_tower", "model=dual_tiny", "evaluation=none")
 
@@ -75,6 +83,39 @@ def test_an_image_tower_starts_from_a_classifier(runs):
     mine = torch.load(started.checkpoints / "final.ckpt", weights_only=True)["state_dict"]
     for key in ("conv1.weight", "layer3.0.bn2.running_var"):
         torch.testing.assert_close(mine[f"model.image_tower.backbone.{key}"], theirs[f"model.backbone.{key}"])
+
+
+@pytest.mark.slow
+def test_each_tower_starts_from_a_run_of_its_own(runs):
+    """A self-training that is made first gives the image tower, the finished text run the other: to the last bit."""
+    cli, found, _ = runs
+    words = ", ".join(f"'{word}'" for word in DISTL)
+    images = f"{{run: [{words}], use: final, parts: {{image_tower: backbone}}}}"
+    texts = f"{{run: '{found['texts'].run_id}', parts: {{text_tower: encoder}}}}"
+    asked = (*DUAL, *SMALL, "name=both", "trainer.max_steps=0")
+    said = cli("train", *asked, f"+init_from=[{images}, {texts}]")
+    named = {run.config()["name"]: run for run in RunStore(cli.runs)}
+    both, distl = named["both"], named["distl"]
+    assert f"run {both.run_id} (both) starts from run {distl.run_id} (distl), which is made first" in said
+    mine = torch.load(both.checkpoints / "final.ckpt", weights_only=True)["state_dict"]
+    left = torch.load(distl.checkpoints / "final.ckpt", weights_only=True)["state_dict"]
+    words_left = torch.load(found["texts"].checkpoints / "best.ckpt", weights_only=True)["state_dict"]
+    expected = {
+        **{key.replace("model.encoder.", "model.image_tower."): value
+           for key, value in left.items() if key.startswith("model.encoder.backbone.")},
+        **{key.replace("model.", "model.text_tower.", 1): value for key, value in words_left.items()},
+    }  # fmt: skip
+    assert {key for key in mine if key.startswith(("model.image_tower.backbone.", "model.text_tower."))} == set(
+        expected
+    )
+    assert all(torch.equal(mine[key], value) for key, value in expected.items())
+    assert {one["run"] for one in record(both)} == {distl.run_id, found["texts"].run_id}
+    assert f"run {both.run_id} was done before" in cli("train", *asked, f"+init_from=[{texts}, {images}]")
+    tree = cli("runs", "tree", both.run_id)
+    assert "took image_tower from backbone · took text_tower from encoder of" in tree
+    assert f"started from {distl.run_id} ({both.run_id})" in cli("runs", "rm", distl.run_id, "--yes")
+    sound = cli("check", *asked, f"+init_from=[{images}, {texts}]")
+    assert f"distl ({distl.run_id}, missing), texts ({found['texts'].run_id}, done)" in sound
 
 
 @pytest.mark.slow

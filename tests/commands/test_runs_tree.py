@@ -48,6 +48,32 @@ def test_all_chains_with_their_states(call):
     ]
 
 
+def test_a_run_with_several_sources_stands_under_each(call, store):
+    """What started from it is printed once, and removing either source tells of it."""
+    file = {"file": f"sha256:{'0' * 64}", "named": ["w.ckpt"], "parts": {"head": "head"}}
+    pieces = [
+        {"run": "dd04", "parts": {"image": "student"}, "named": []},
+        {"run": "ee05", "parts": {"text": "text"}, "named": []},
+    ]
+    run = recorded(store, "ba02", "both")
+    write_json(run.folder / "init_from.json", {"sources": [*pieces, file]})
+    recorded(store, "bc03", "child", start={"run": "ba02"})
+    lines = call("runs", "tree", "bc03", "--runs", "runs").out.splitlines()
+    also = "took text of ee05 · took head of file w.ckpt (sha256:000000000000)"
+    assert [line.strip(" │├└─") for line in lines if "ba02" in line] == [
+        f"ba02 · both seed 2 · done · took image from student · {also}",
+        "ba02 · both seed 2 · done · took text · took image from student of dd04 · took head of file w.ckpt "
+        "(sha256:000000000000) · see above",
+        "ba02 · both seed 2 · done · took head · took image from student of dd04 · took text of ee05 · see above",
+    ]
+    assert [line for line in lines if not line.startswith((" ", "│", "├", "└"))] == [
+        "aa01 · first seed 1 · done", "ff06 · experiment=gone seed=6 · missing", "file w.ckpt (sha256:000000000000)",
+    ]  # fmt: skip
+    assert sum("bc03" in line for line in lines) == 1
+    for one in ("dd04", "ee05"):
+        assert f"note: 1 run(s) started from {one} (ba02)" in call("runs", "rm", "--yes", one, "--runs", "runs").out
+
+
 @pytest.mark.usefixtures("store")
 def test_the_chain_of_one_run(call):
     for prefix in ("aa", "cc03", "dd"):

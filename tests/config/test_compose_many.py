@@ -20,6 +20,11 @@ BASE = ("experiment=phantom/acm", "data.batch_size=8")
         (*BASE, "evaluation=none", "task.monitor=val/loss"),
         ("trainer.max_epochs=2", "experiment=phantom/acm"),
         (*BASE, "init_from={file: x.pt}"),
+        (
+            *BASE,
+            'init_from=[{run:"experiment=a seed=0",parts:{x:y}},{file: x.pt, parts: [z]}]',
+            "init_from.0.parts.x=w",
+        ),
         (*BASE, "+evaluation.more={bootstrap: 3}", "evaluation.more.bootstrap=4"),
         (*BASE, "~evaluation.marks"),
         (*BASE, "hydra.launcher.slots=3"),

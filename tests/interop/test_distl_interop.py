@@ -17,7 +17,7 @@ from cxrvl.models.self_training import SelfTrainingNetwork
 from cxrvl.models.teacher import make_teacher
 from cxrvl.models.vit import Vit
 from cxrvl.models.weights import load_weights
-from cxrvl.runs.start import read_start, selected, start_identity
+from cxrvl.runs.start import read_starts, selected, start_identity
 from cxrvl.runs.starting import check_parts, start_from
 from cxrvl.tasks.base import Task
 
@@ -172,11 +172,11 @@ def test_a_start_that_cannot_be_is_refused_in_words(tmp_path):
     ):
         start_from(Learner(network()), starting(path))
     with pytest.raises(ConfigError, match=r"no layout 'distil'; did you mean 'distl'"):
-        read_start(starting(path, layout="distil"))
+        read_starts(starting(path, layout="distil"))
     with pytest.raises(ConfigError, match=r"init_from\.layout is no key of {run: \.\.\.}"):
-        read_start({"init_from": {"run": "a=b", "layout": "distl"}})
+        read_starts({"init_from": {"run": "a=b", "layout": "distl"}})
     with pytest.raises(ConfigError, match="what it starts from has no part 'encoders'; did you mean 'encoder'"):
-        check_parts(starting(path, layout="distl", parts={"encoder": "encoders"}), None)
+        check_parts(starting(path, layout="distl", parts={"encoder": "encoders"}), [None])
     path = tmp_path / "student.pth"
     torch.save({"student": released(network())}, path)
     with pytest.raises(ConfigError, match="has no part 'teacher'"):
@@ -187,7 +187,7 @@ def test_a_start_that_cannot_be_is_refused_in_words(tmp_path):
 
 def test_the_layout_is_part_of_what_a_run_starts_from(tmp_path):
     path = checkpoint(tmp_path)
-    plain, ours = (start_identity(read_start(starting(path, **more)), None) for more in ({}, {"layout": "distl"}))
+    plain, ours = (start_identity(*read_starts(starting(path, **more)), None) for more in ({}, {"layout": "distl"}))
     assert plain.keys() == {"file", "parts"}, "ids of runs without a layout stay what they were"
     assert ours == {**plain, "layout": "distl", "parts": {part: part for part in ("student", "teacher", "centre")}}
-    assert selected(read_start(starting(path, layout="distl", parts=["encoder"]))) == {"encoder": "encoder"}
+    assert selected(*read_starts(starting(path, layout="distl", parts=["encoder"]))) == {"encoder": "encoder"}

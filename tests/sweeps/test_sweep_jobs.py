@@ -12,8 +12,11 @@ import pytest
 
 from cxrvl.config.compose import hydra_session
 from cxrvl.errors import ConfigError
+from cxrvl.runs.upstream import Link
 from cxrvl.sweeps import checking
+from cxrvl.sweeps.ended import Ended
 from cxrvl.sweeps.jobs import THREAD_VARIABLES, describe, described, device_count, forget, sweep_name, varying
+from cxrvl.sweeps.queue import Queue
 
 SMALL = ("experiment=phantom/none", "data.source.images=40", "data.store.size=32", "evaluation=none")
 
@@ -93,14 +96,19 @@ def test_what_varies():
     assert varying([]) == []
 
 
+def link_of(*overrides, before=()):
+    job = described(overrides)
+    return Link(overrides, job.config, job.run_id, before)
+
+
 def test_missing_links_come_first_each_once(unchecked, monkeypatch):
     """Three jobs, two of them from the same link, which itself starts from another."""
 
     def missing(config):
         if config["seed"] == 9:
             return []
-        chosen = [(*SMALL, "seed=7"), (*SMALL, "seed=8")]
-        return [SimpleNamespace(overrides=o, config=described(o).config, run_id=described(o).run_id) for o in chosen]
+        first = link_of(*SMALL, "seed=7")
+        return [first, link_of(*SMALL, "seed=8", before=(first,))]
 
     monkeypatch.setattr("cxrvl.runs.upstream.missing_links", missing)
     with hydra_session():
@@ -117,6 +125,45 @@ def test_missing_links_come_first_each_once(unchecked, monkeypatch):
     monkeypatch.setattr("cxrvl.runs.upstream.missing_links", lambda config: missing(config)[1:])
     unlinked = describe([[*SMALL, "seed=0"], [*SMALL, "seed=9"]])
     assert [job.name for job in unlinked if not job.link] == ["seed=0", "seed=9"]
+
+
+def test_a_job_waits_for_every_branch_and_a_branch_for_its_own_runs_alone(unchecked, monkeypatch):
+    with hydra_session():
+        root = link_of(*SMALL, "seed=5")
+        left, right = link_of(*SMALL, "seed=6", before=(root,)), link_of(*SMALL, "seed=7")
+        both = link_of(*SMALL, "seed=8", before=(None, right, root))
+    found = {0: [root, left, right, both], 1: [right], 9: []}
+    monkeypatch.setattr("cxrvl.runs.upstream.missing_links", lambda config: found[config["seed"]])
+    jobs = describe([[*SMALL, f"seed={seed}"] for seed in (0, 1, 9)])
+    after = {job.config["seed"]: job.after for job in jobs}
+    assert list(after) == [5, 6, 7, 8, 0, 1, 9]
+    assert after == {
+        5: (), 6: (root.run_id,), 7: (), 8: (root.run_id, right.run_id),
+        0: (root.run_id, left.run_id, right.run_id, both.run_id), 1: (right.run_id,), 9: (),
+    }  # fmt: skip
+    failing = next(job for job in jobs if job.run_id == right.run_id)
+    queue = Queue(jobs, SimpleNamespace(change=lambda *_: None))
+    assert [job.config["seed"] for job in queue.ready([])] == [5, 7, 9]
+    queue.begun(failing)
+    queue.record(Ended(failing, 1))
+    list(queue.ready([]))
+    assert [ended.job.config["seed"] for ended in queue.results] == [7, 8, 0, 1]
+
+
+def test_parts_of_several_sources_are_checked_with_the_configs(monkeypatch):
+    """In a list, too, a wrong part is found before anything starts; configs that differ in parts alone are both checked."""
+    monkeypatch.setattr(checking.subprocess, "run", answer)
+    monkeypatch.setattr(checking, "_checked", set())
+    words = ", ".join(f"'{word}'" for word in SMALL)
+
+    def asked(head):
+        elements = f"{{run: [{words}], parts: [encoder]}}, {{run: [{words}, 'seed=3'], parts: {{head: {head}}}}}"
+        return [*SMALL, f"init_from=[{elements}]"]
+
+    jobs = describe([asked("head")])
+    assert [job.config["seed"] for job in jobs if job.link] == [0, 3]
+    with pytest.raises(ConfigError, match=r"init_from\[1\]\.parts: what it starts from has no part 'heat'"):
+        describe([asked("head"), asked("heat")])
 
 
 def answer(command, *, input, **_):
