@@ -109,7 +109,6 @@ def _labelled(side: str, texts: np.ndarray, expand: bool) -> dict[str, np.ndarra
     """What the rule labeler reads in texts (n,): `<side>/<observation>`, each text read once."""
     labeler = Labeler("chexpert")
     codes, different = pd.factorize(texts)
-    if expand:
-        different = [apply_edits(text, expansions(text)).text for text in different]
-    values = pd.DataFrame([labeler.label(text) for text in different])[list(OBSERVATIONS)].to_numpy(dtype=np.float32)
+    read = [apply_edits(text, expansions(text)).text if expand else text for text in different]
+    values = pd.DataFrame([labeler.label(text) for text in read])[list(OBSERVATIONS)].to_numpy(dtype=np.float32)
     return {f"{side}/{name}": values[codes, place] for place, name in enumerate(OBSERVATIONS)}
