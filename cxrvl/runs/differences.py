@@ -65,7 +65,8 @@ def sentences(a: Run, b: Run, found: Differences) -> str:
                 lines += ["  diff (uncommitted changes, a to b)", *_changed_lines(left, right)]
             else:
                 if (group, key) == ("environment", "command") and isinstance(left, list) and isinstance(right, list):
-                    left, right = _words_without(left, right), _words_without(right, left)
+                    words = _words_without(left, right), _words_without(right, left)
+                    left, right = words
                 lines.append(f"  {key:<{width}}  {_shown(left)}  ->  {_shown(right)}")
     return "\n".join(lines)
 
