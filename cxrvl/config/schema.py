@@ -76,6 +76,8 @@ class TrackingConfig:
 class Config:
     """The root of every cxrvl config."""
 
+    debug: str | None = None
+    """Which debug group was chosen (debug=limit); what the run starts from is then a debug run, too."""
     name: str = MISSING
     """Label for listings and tables, such as phantom/acm; not part of the identity."""
     seed: int = 0

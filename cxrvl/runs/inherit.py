@@ -14,16 +14,22 @@ TRAINER_KEYS = ("accelerator", "devices", "num_nodes", "strategy", "log_every_n_
 CHECKPOINT_KEYS = ("every_seconds", "every_steps", "when_busy")
 DATA_KEYS = ("num_workers", "prepare_workers", "evaluation_batch_size", "pin_memory")
 
+DEBUG = {"fdr": "fdr"}
+"""Debug group -> that of an upstream run; whichever else was asked, the shortest whole path."""
+
 
 def upstream_overrides(words: Sequence[str], downstream: Mapping[str, Any]) -> tuple[str, ...]:
     """Return an upstream run's own words, followed by what it takes over; its own words are never changed.
 
-    Taken over: paths, devices, loader settings, how often to save, loggers. Not taken over: seed, data, length.
+    Taken over: paths, devices, loader settings, how often to save, loggers, and that it is a debug run. Not taken over:
+    seed, data, length.
 
     Raises:
         ConfigError: the words do not compose.
     """
     inherited = [*words]
+    if downstream.get("debug") is not None and not _said(words, "debug"):
+        inherited.append(f"debug={DEBUG.get(downstream['debug'], 'limit')}")
     base = resolved(composed(inherited))
     for section, keys in (("paths", None), ("checkpoint", CHECKPOINT_KEYS), ("trainer", TRAINER_KEYS)):
         for key in keys or downstream[section]:

@@ -12,6 +12,7 @@ from cxrvl.runs import processes, stopping
 from cxrvl.runs.identity import identify
 from cxrvl.runs.place import place
 from cxrvl.runs.records import SWEEP
+from cxrvl.runs.separation import refuse_known_patients
 from cxrvl.runs.start import read_starts
 from cxrvl.runs.store import RunStore
 from cxrvl.runs.upstream import Link, direct_links, has_started, in_order, missing_links
@@ -27,6 +28,7 @@ def check_chain(config: dict[str, Any]) -> int:
 
     Raises:
         ConfigError: as `cxrvl.config.check.check`, naming the run the error is in.
+        DataError: one of them was trained on patients that a later one is judged on.
     """
     from cxrvl.runs.starting import check_parts
 
@@ -37,6 +39,7 @@ def check_chain(config: dict[str, Any]) -> int:
     count = sum(check(link.config) for link in found)
     for downstream, before in [*((link.config, link.before) for link in found), (config, nearest)]:
         check_parts(downstream, [link.config if link is not None else None for link in before])
+        refuse_known_patients(downstream, in_order(before))
     return count
 
 

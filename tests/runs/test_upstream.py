@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cxrvl.config.compose import compose_config, hydra_session, resolved
-from cxrvl.errors import ConfigError, RunError, WeightsError
+from cxrvl.errors import ConfigError, DataError, RunError, WeightsError
 from cxrvl.files import write_yaml
 from cxrvl.runs import identity, making
 from cxrvl.runs.identity import identify
@@ -364,3 +364,20 @@ def test_the_example_hands_its_settings_on(tmp_path):
     assert not set(link.config["data"]["labels"]) & set(config["data"]["labels"])
     assert check_chain(config) > 0
     assert not list(tmp_path.iterdir()), "a table's rows are identified and checked before anything exists"
+
+
+def test_patients_a_run_is_judged_on_are_none_its_start_has_learnt_from():
+    small = ("experiment=phantom/pretrained", "data.source.images=300")
+    assert check_chain(resolved(compose_config(small))) > 0
+    apart = resolved(compose_config((*small, "+data.fold=2")))
+    with pytest.raises(DataError, match=r"judged on \d+ patient\(s\) of phantom that phantom/acm .* data\.fold=2"):
+        check_chain(apart)
+
+
+@pytest.mark.parametrize(("debug", "handed"), [("limit", 64), ("fdr", 40), ("profiler", 64)])
+def test_what_a_debug_run_starts_from_is_a_debug_run(debug, handed):
+    (link,) = links(resolved(compose_config(("experiment=phantom/pretrained", f"debug={debug}"))))
+    assert link.config["data"]["limit"] == handed
+    assert link.config["trainer"]["max_epochs"] <= 2
+    assert link.config["paths"]["runs"].endswith("debug")
+    assert link.config["debug"] is not None
