@@ -262,6 +262,16 @@ def test_the_teacher_stays_in_evaluation_mode(folder):
     assert modes == {(True, False)}
 
 
+def test_moments_of_a_run_on_labels_alone_fit_the_generation_after_it(folder):
+    """It freezes the head for self-distillation, which then has no moments yet."""
+    first = build_task(config_of(folder, "task=labels_only", "task.keep_optimizer=true"))
+    second = build_task(config_of(folder, "task.keep_optimizer=true"))
+    frozen = [name for name, p in first.model.named_parameters() if not p.requires_grad]
+    state = first.state_dict()
+    assert frozen and not any(state[f"optimizer_memory.step.{name}"] for name in frozen)
+    take(second, second.parts(), Weights("first", state, first.parts()), {"optimizer": "optimizer"})
+
+
 def test_moments_are_handed_over_where_the_settings_say_so(folder):
     config = config_of(folder, "task.keep_optimizer=true", "trainer.max_epochs=1")
     first, _, trainer = fit(config, folder)
