@@ -124,6 +124,26 @@ def test_a_target_that_matches_nothing_is_refused():
         tiny.encoder(lora=Lora(targets=["q_prj"]))
 
 
+@pytest.mark.parametrize(
+    ("lora", "message"),
+    [
+        ({"rank": 8}, r"model.lora is \{'rank': 8\}.*set model/lora=default"),
+        (Lora(targets=[3]), r"targets is \[3\]; expected names"),
+        (Lora(targets=7), r"targets is 7; expected names"),
+        (Lora(alpha=0), "alpha=0, .*an alpha above 0"),
+        (Lora(rank=0), "a rank of at least 1"),
+    ],
+)
+def test_adapters_that_cannot_be_right(lora, message):
+    with pytest.raises(ConfigError, match=message):
+        tiny.encoder(lora=lora)
+
+
+def test_no_adapters_are_nothing_or_an_empty_option():
+    for lora in (None, {}):
+        assert all(parameter.requires_grad for parameter in tiny.encoder(lora=lora).parameters())
+
+
 def test_more_tokens_than_positions_are_refused():
     with pytest.raises(ConfigError, match="max_length=300, but the language model has positions for 256"):
         tiny.encoder("bert", max_length=300)
