@@ -22,7 +22,8 @@ class Body(nn.Module):
         freeze: train nothing in here; with `lora`, that is the adapters alone.
         gradient_checkpointing: compute activations again in the backward pass instead of keeping them.
 
-    Weights that never learn are not in the state dict; `fingerprint`, the hash of the base, is, and is checked on loading.
+    Weights that never learn are not in the state dict; `fingerprint`, the hash of the base, is, and is checked on loading;
+    so is `lora_scale`, the alpha / rank of adapters.
 
     Raises:
         ConfigError: the attention test fails (`cxrvl.models.text.leaks`), or a LoRA target matches nothing.
@@ -63,7 +64,7 @@ class Body(nn.Module):
         self.network = network
         self._flash = base.config._attn_implementation == "flash_attention_2"
         self._tested = False
-        omit_frozen(self, base.fingerprint)
+        omit_frozen(self, base.fingerprint, None if lora is None else lora.scale)
         if not self._flash:
             self.check_attention()
 

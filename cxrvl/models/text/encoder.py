@@ -26,7 +26,8 @@ class TextEncoder(nn.Module):
         padding: left | right; None = left for decoders, right for encoders.
         pool_specials: pool special tokens too, see `ReportTokenizer`.
 
-    State dict: `body.network.*` (without what never learns), `body.fingerprint`, `pooling.*`.
+    State dict: `body.network.*` (without what never learns), `body.fingerprint`, with adapters
+    `body.lora_scale`, and `pooling.*`.
 
     Raises:
         ConfigError: as `Body`; more tokens than the language model has positions for.

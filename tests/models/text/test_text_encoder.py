@@ -12,6 +12,8 @@ from cxrvl.models.text.chunks import encode_in_chunks
 from cxrvl.models.text.hugging_face import check_version
 from cxrvl.models.text.lora import Lora
 from cxrvl.models.text.pooling import Cls, Last, LatentAttention, Mean, Pooling, WeightedMean
+from cxrvl.runs.checkpoints import load_into
+from cxrvl.runs.parts import Weights, take
 
 POOLINGS = [Mean, WeightedMean, Last, Cls, partial(LatentAttention, latents=8, heads=4)]
 
@@ -153,7 +155,7 @@ def test_the_state_dict_holds_what_learns_and_a_hash_of_the_rest():
     model = tiny.encoder(lora=Lora(rank=4), pooling=partial(LatentAttention, latents=8, heads=4))
     state = model.state_dict()
     names = {name for name, p in model.named_parameters() if p.requires_grad}
-    assert set(state) == names | {"body.fingerprint"}
+    assert set(state) == names | {"body.fingerprint", "body.lora_scale"}
     assert sum(value.numel() for value in state.values()) < sum(p.numel() for p in model.parameters()) / 2
     with torch.no_grad():
         for name in names:
@@ -174,6 +176,24 @@ def test_adapters_of_another_base_are_refused():
     drawn_anew = text_encoder(tiny.base(), Mean, 128, lora=Lora(rank=4))
     with pytest.raises(WeightsError, match="trained on the base with SHA-256"):
         drawn_anew.load_state_dict(model.state_dict())
+
+
+def test_adapters_of_another_scale_are_refused(tmp_path):
+    model = tiny.encoder(lora=Lora(rank=4, alpha=8))
+    state = model.state_dict()
+    with pytest.raises(WeightsError, match=r"alpha / rank = 2, but model.lora makes it 4, .* 2 times as large"):
+        tiny.encoder(lora=Lora(rank=4, alpha=16)).load_state_dict(state)
+    tiny.encoder(lora=Lora(rank=4, alpha=8)).half().load_state_dict(state)
+    # Checkpoints of before the scale was kept say nothing of it, and are loaded.
+    old = {key: value for key, value in state.items() if key != "body.lora_scale"}
+    tiny.encoder(lora=Lora(rank=4, alpha=16)).load_state_dict(old, strict=True)
+    for given in (old, state):
+        take(model, {"encoder": ""}, Weights("a run", given, {"encoder": ""}), {"encoder": "encoder"})
+    torch.save({"state_dict": old}, tmp_path / "old.ckpt")
+    load_into(tiny.encoder(lora=Lora(rank=4, alpha=16)), tmp_path / "old.ckpt")
+    other = tiny.encoder(lora=Lora(rank=4, alpha=16))
+    with pytest.raises(WeightsError, match="alpha / rank"):
+        take(other, {"encoder": ""}, Weights("a run", state, {"encoder": ""}), {"encoder": "encoder"})
 
 
 def test_full_fine_tuning_keeps_every_weight_and_loads_anywhere():
