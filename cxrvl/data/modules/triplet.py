@@ -27,7 +27,7 @@ class TripletDataModule(ReportDataModule):
 
     Training and validation batches: `task` its name; `text` list of B queries behind their instruction and `body`
     (B, 2) int64 where the queries lie in them; `positive` list of B; `negative` list of B * N, those of one query side by
-    side, N the task's `negatives`, filled up with the positive where a report offers fewer; `keys` (B, 3) and
+    side, N the task's `hard_negatives`, filled up with the positive where a report offers fewer; `keys` (B, 3) and
     `negative_keys` (B * N, 3) int64: texts of query and positive and the label set, by which pairs are no negatives of
     each other (`cxrvl.losses.contrastive`); `index` (B,) int64 item numbers.
 
@@ -129,7 +129,7 @@ class TripletItems(Dataset):
         keys = [self._keys(one) for one in triplets]
         negatives, negative_keys = [], []
         for one in triplets:
-            for place in range(task.negatives):
+            for place in range(task.hard_negatives):
                 there = place < len(one.negatives)
                 negatives.append(one.negatives[place] if there else one.positive)
                 negative_keys.append(self._negative_keys(one.negatives[place]) if there else [NO_DOCUMENT] * len(KEYS))
