@@ -85,6 +85,8 @@ def test_label_sets_tell_findings_apart_and_normal_reports_alike():
     assert number_of("") == -1
     assert number_of("a") != number_of("b")
     assert 0 <= number_of("a") < 2**63
+    assert number_of("normal", "labels") != number_of("normal")
+    assert number_of("", "labels") == -1
 
 
 def test_error_negatives_say_something_else(texts):
