@@ -62,8 +62,8 @@ def test_leaking_padding_is_refused(monkeypatch):
 
 
 def test_encoders_cannot_be_causal():
-    model = tiny.encoder("bert", bidirectional=False)  # it has no such thing: the flag says nothing of it
-    assert not model.body.decoder
+    with pytest.raises(ConfigError, match=r"model.bidirectional=false, but a bert is an encoder"):
+        tiny.encoder("bert", bidirectional=False)
 
 
 def test_too_old_a_transformers_is_refused(monkeypatch):
@@ -149,6 +149,19 @@ def test_no_adapters_are_nothing_or_an_empty_option():
 def test_more_tokens_than_positions_are_refused():
     with pytest.raises(ConfigError, match="max_length=300, but the language model has positions for 256"):
         tiny.encoder("bert", max_length=300)
+
+
+def test_positions_before_the_first_token_hold_no_token():
+    sizes = {"max_position_embeddings": 40}
+    model = tiny.encoder("roberta", sizes=sizes, max_length=20)
+    first = model.body._first_position
+    assert first == model.body.plain.embeddings.padding_idx + 1 > 0
+    with pytest.raises(ConfigError, match=f"has positions for {40 - first} tokens"):
+        tiny.encoder("roberta", sizes=sizes, max_length=40)
+    longest = tiny.encoder("roberta", sizes=sizes, max_length=40 - first)
+    text = " ".join(tiny.REPORTS * 5)
+    assert longest.tokenize([text]).input_ids.shape[1] == 40 - first
+    assert longest.encode([text]).isfinite().all()
 
 
 def test_the_state_dict_holds_what_learns_and_a_hash_of_the_rest():
