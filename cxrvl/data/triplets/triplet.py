@@ -43,7 +43,8 @@ class TripletTask:
     """Base of all tasks: makes triplets of one kind, each a pure function of the report, the seed and the epoch.
 
     instruction: before every query, none before documents. triplets: at most so many an epoch, None = all there are.
-    negatives: hard negatives of a query; None = as many as the task finds, where a task allows it. swap: chance that query and positive change places.
+    negatives: hard negatives of a query; None = as many as the task finds, where a task allows it. swap: chance that query
+    and positive change places.
     """
 
     instruction: str = ""
