@@ -89,7 +89,9 @@ def test_swapped_texts_are_no_negatives_of_each_other(acting, tmp_path):
     rows = data.rows("train")[:4]
     pairs = [("Large heart.", "Cardiomegaly."), ("Cardiomegaly.", "Large heart."), ("Clear lungs.", "No effusion.")]
     lines = [
-        dict(zip(("dataset", "study"), data.texts.texts.keys[row].split("/", 1), strict=True), query=one, positive=other)
+        dict(
+            zip(("dataset", "study"), data.texts.texts.keys[row].split("/", 1), strict=True), query=one, positive=other
+        )
         for row, (one, other) in zip(rows[:3], pairs, strict=True)
     ]
     path = tmp_path / "made.jsonl"
@@ -156,8 +158,11 @@ def test_evaluation_reads_the_reports_themselves(acting):
     ("options", "error", "message"),
     [
         ({"tasks": {"pairs": None}}, ConfigError, "names no task"),
-        ({"tasks": {"pairs": SectionPairs(), "pars": {"of": "findings"}}}, ConfigError,
-         r"data.tasks.pars is \{'of': 'findings'\}, .*did you mean 'pairs'"),
+        (
+            {"tasks": {"pairs": SectionPairs(), "pars": {"of": "findings"}}},
+            ConfigError,
+            r"data.tasks.pars is \{'of': 'findings'\}, .*did you mean 'pairs'",
+        ),
         ({"tasks": {"pairs": None, "external": {"file": "x.jsonl"}}}, ConfigError, "_target_: cxrvl.*ExternalTriplets"),
         ({"tasks": {"pairs": 3}}, ConfigError, "data.tasks.pairs is 3, which makes no triplets"),
         ({"false_negatives": ["texts"]}, ConfigError, "names 'texts'"),
