@@ -61,14 +61,14 @@ def released_text_encoder(
         WeightsError: a file is missing, or the weights are not laid out as `split_released` expects.
         ConfigError: adapters that are set up but not chosen.
     """
-    place = Path(folder).expanduser()
+    chosen, place = adapters(lora), Path(folder).expanduser()
     found = [place / name for name in FILES if (place / name).is_file()]
     if not found:
         raise WeightsError(f"model.folder={folder} holds neither {' nor '.join(FILES)}")
     body, pooling = split_released(read_state(found[0]), str(found[0]))
     encoder = TextEncoder(
         from_state(str(place), body, attention), partial(LatentAttention, latents=len(pooling["latents"]), heads=heads),
-        max_length, lora=adapters(lora), freeze=freeze,
+        max_length, lora=chosen, freeze=freeze,
         gradient_checkpointing=gradient_checkpointing,
     )  # fmt: skip
     encoder.pooling.load_state_dict(pooling, strict=True)

@@ -7,6 +7,7 @@ import tiny
 import torch
 
 from cxrvl.errors import ConfigError, WeightsError
+from cxrvl.interop.llm2vec import released_text_encoder
 from cxrvl.models.text import leaks
 from cxrvl.models.text.chunks import encode_in_chunks
 from cxrvl.models.text.hugging_face import check_version
@@ -139,6 +140,11 @@ def test_a_target_that_matches_nothing_is_refused():
 def test_adapters_that_cannot_be_right(lora, message):
     with pytest.raises(ConfigError, match=message):
         tiny.encoder(lora=lora)
+
+
+def test_adapters_of_the_released_encoder_are_chosen_too():
+    with pytest.raises(ConfigError, match="set model/lora=default"):
+        released_text_encoder("nowhere", lora={"rank": 8})
 
 
 def test_no_adapters_are_nothing_or_an_empty_option():
