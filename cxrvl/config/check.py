@@ -90,6 +90,11 @@ def _check_sections(config: dict) -> None:
     for path, node in nodes.items():
         if not isinstance(node, dict) or "_target_" not in node:
             raise ConfigError(f"'{path}' is {node!r}; expected a mapping with a _target_")
+    tasks = config["data"].get("tasks")
+    for name, node in (tasks if isinstance(tasks, dict) else {}).items():
+        if node is not None and (not isinstance(node, dict) or "_target_" not in node):
+            hint = did_you_mean(name, [other for other in tasks if other != name])
+            raise ConfigError(f"'data.tasks.{name}' is {node!r}; expected a mapping with a _target_, or null{hint}")
 
 
 def _check_numbers(config: dict) -> None:

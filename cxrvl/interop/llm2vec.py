@@ -10,7 +10,7 @@ from torch import Tensor
 from cxrvl.errors import WeightsError
 from cxrvl.models.text.encoder import TextEncoder
 from cxrvl.models.text.hugging_face import from_state
-from cxrvl.models.text.lora import Lora
+from cxrvl.models.text.lora import Lora, adapters
 from cxrvl.models.text.pooling import LatentAttention
 from cxrvl.models.weights import read_state
 
@@ -59,15 +59,16 @@ def released_text_encoder(
 
     Raises:
         WeightsError: a file is missing, or the weights are not laid out as `split_released` expects.
+        ConfigError: adapters that are set up but not chosen.
     """
-    place = Path(folder).expanduser()
+    chosen, place = adapters(lora), Path(folder).expanduser()
     found = [place / name for name in FILES if (place / name).is_file()]
     if not found:
         raise WeightsError(f"model.folder={folder} holds neither {' nor '.join(FILES)}")
     body, pooling = split_released(read_state(found[0]), str(found[0]))
     encoder = TextEncoder(
         from_state(str(place), body, attention), partial(LatentAttention, latents=len(pooling["latents"]), heads=heads),
-        max_length, lora=lora if isinstance(lora, Lora) else None, freeze=freeze,
+        max_length, lora=chosen, freeze=freeze,
         gradient_checkpointing=gradient_checkpointing,
     )  # fmt: skip
     encoder.pooling.load_state_dict(pooling, strict=True)

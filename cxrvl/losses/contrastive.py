@@ -52,8 +52,9 @@ class HardNegativeLoss(nn.Module):
         Args:
             query, positive: (B, D) embeddings, row i of one belongs to row i of the other; equal B on every device.
             negative: (N, D) hard negatives of any rows; equal N on every device.
-            keys: (B, K) int64 of each pair. Pairs that share a key in a column (the same text, the same label set) are
-                no negatives of each other; -1 shares with none.
+            keys: (B, K) int64 of each pair. Pairs that share a key, in whichever columns (a query may have the text of
+                another's positive), are no negatives of each other; -1 shares with none. What is of another kind, such
+                as a text and a label set, must have other keys.
             negative_keys: (N, K) the same of the hard negatives; -2 in any column leaves one out altogether.
             alone: this device's documents are all there are, such as in validation, where batches differ in size.
         """
@@ -120,7 +121,9 @@ def _left_out(
         every = torch.cat([every, over(negative_keys)])
     elif len(every) < documents:
         every = torch.cat([every, every.new_full((documents - len(every), every.shape[1]), NO_KEY)])
-    same = ((keys[:, None] == every[None]) & (keys[:, None] != NO_KEY)).any(dim=-1)
+    same = torch.zeros(len(keys), len(every), dtype=torch.bool, device=keys.device)
+    for column in keys.T:  # one at a time: all against all would take K times the memory
+        same |= ((column[:, None, None] == every[None]) & (column[:, None, None] != NO_KEY)).any(dim=-1)
     same |= (every == NO_DOCUMENT).any(dim=-1)[None]
     same[torch.arange(len(keys), device=keys.device), right] = False
     return same

@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import WeightAveraging
 from cxrvl.config.nearest import did_you_mean
 from cxrvl.errors import ConfigError, RunError, WeightsError
 from cxrvl.files import write_atomic
+from cxrvl.models.later_keys import may_lack
 from cxrvl.models.torch_files import COPY_AGAIN, read_torch_file
 from cxrvl.models.weights import as_state
 from cxrvl.runs.origin import origin, refuse_foreign
@@ -259,7 +260,7 @@ def load_into(task: torch.nn.Module, path: Path, run: Run | None = None) -> None
     content = _read_of(run, path)
     state, recorded = content["state_dict"], content.get("written_by")
     own = task.state_dict()
-    missing = [k for k in own if k not in state]
+    missing = [k for k in own if k not in state and not may_lack(k)]
     unexpected = [k for k in state if k not in own]
     shapes = [k for k in own if k in state and own[k].shape != state[k].shape]
     if missing or unexpected or shapes:

@@ -125,13 +125,21 @@ def _with_content(node: Any) -> Any:
 
 
 def _content_of(value: Any) -> Any:
-    if not isinstance(value, str) or not value or not Path(value).exists():
+    path = _place(value) if isinstance(value, str) and value else None
+    if path is None or not path.exists():
         return value
-    path = Path(value)
     if path.is_file():
         return f"sha256:{file_digest(path)}"
     inside = sorted(p for p in path.iterdir() if p.is_file())
     return f"sha256:{digest({p.name: file_digest(p) for p in inside})}"
+
+
+def _place(value: str) -> Path:
+    """The path a value would be, with `~` as the home that its readers read it as."""
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:  # ~name of nobody here: then it is no path
+        return Path(value)
 
 
 def digest(content: Any) -> str:

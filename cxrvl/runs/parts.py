@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from cxrvl.config.nearest import did_you_mean
 from cxrvl.errors import ConfigError, WeightsError
+from cxrvl.models.later_keys import may_lack
 from cxrvl.models.torch_files import read_torch_file
 from cxrvl.models.weights import as_state, fit_stem, read_state
 
@@ -153,7 +154,7 @@ def _fitted(own: Mapping[str, Tensor], mine: str, weights: Weights, theirs: str,
         key = f"{mine}{stem[len(theirs) :]}"
         if stem.startswith(theirs) and key in wanted:
             given = fit_stem(given, key, wanted[key].shape[1])
-    missing = [key for key in wanted if key not in given]
+    missing = [key for key in wanted if key not in given and not may_lack(key)]
     unexpected = [key for key in given if key not in wanted]
     differing = [
         f"{key}, {tuple(given[key].shape)} instead of {tuple(wanted[key].shape)}"

@@ -25,7 +25,7 @@ class ContrastiveText(TextTask):
     the hard negatives, and the same by task.
 
     Raises:
-        ConfigError: a negative chunk, or nothing to train.
+        ConfigError: a negative chunk; (on fitting) nothing to train, see `TextTask`.
     """
 
     def __init__(

@@ -24,13 +24,27 @@ class TextTask(Task):
         options: of `Task`.
 
     Raises:
-        ConfigError: another model, or one in which nothing is to be trained though the task has something to learn.
+        ConfigError: another model; (on fitting) one in which nothing is to be trained though steps are to be taken.
     """
 
     def __init__(self, model: nn.Module, *args: Any, **options: Any) -> None:
         if not isinstance(model, TextEncoder):
             raise ConfigError(f"a text task needs a text encoder (model=text_...), found {type(model).__name__}")
         super().__init__(model, *args, **options)
+
+    def on_fit_start(self) -> None:
+        """Refuse to train nothing: the first step would have no gradient to take.
+
+        Raises:
+            ConfigError: as said.
+        """
+        steps = self.trainer.max_steps != 0 and self.trainer.max_epochs != 0
+        if steps and not any(parameter.requires_grad for parameter in self.parameters()):
+            raise ConfigError(
+                "nothing of this model is to be trained: its language model is frozen, and its pooling has no weights. Set "
+                "model.freeze=false, model/lora=default or model/pooling=latent_attention; or trainer.max_steps=0 to "
+                "evaluate it as it is"
+            )
 
     @property
     def encoder(self) -> TextEncoder:

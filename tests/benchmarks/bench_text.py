@@ -30,6 +30,13 @@ LLAMA_1B = {
 }  # fmt: skip
 
 
+def computes_bf16() -> bool:
+    """Whether the device has instructions for bf16; without, it is emulated in float32 and slower."""
+    cpu = Path("/proc/cpuinfo")
+    flags = cpu.read_text(encoding="utf-8").split() if cpu.is_file() else []
+    return HERE == "cuda" or not {"amx_bf16", "avx512_bf16"}.isdisjoint(flags)
+
+
 def seconds(action: Callable[[], object]) -> float:
     if HERE == "cuda":
         torch.cuda.synchronize()
@@ -85,17 +92,20 @@ def test_real_reports_are_embedded_without_computing_padding(shared):
     faster, least = best["file order"] / best["sorted"], padded / best["sorted"]
     with torch.autocast(HERE, torch.bfloat16):
         half = embed_texts(model, texts, tokens_at_once=BATCH * 64)
-        in_half = seconds(lambda: embed_texts(model, texts, tokens_at_once=BATCH * 64))
+        in_half = min(seconds(lambda: embed_texts(model, texts, tokens_at_once=BATCH * 64)) for _ in range(2))
+    half_factor = best["sorted"] / in_half
     cosine = torch.nn.functional.cosine_similarity(half.float(), results["sorted"]).min().item()
     line = (
         f"{len(texts) / best['sorted']:.1f} reports/s; {faster:.2f} times batches in file order, {least:.1f} times padding "
-        f"to 512; largest difference {gap:.1e}; bf16 {best['sorted'] / in_half:.2f} times as fast, cosine >= {cosine:.5f}"
+        f"to 512; largest difference {gap:.1e}; bf16 {half_factor:.2f} times as fast, cosine >= {cosine:.5f}"
     )
     print(f"\nOpen-i reports, SmolLM2-135M, {HERE}, fp32: {line}; limits {SORTED_FACTOR}, {PADDED_FACTOR}")
     assert gap <= 1e-5 * results["sorted"].abs().max().item(), line
     assert faster >= SORTED_FACTOR, line
     assert least >= PADDED_FACTOR, line
     assert cosine >= 0.999, line
+    if computes_bf16():
+        assert half_factor > 1, line
 
 
 @torch.inference_mode()
@@ -120,7 +130,7 @@ def test_latent_pooling_in_one_go():
     torch.testing.assert_close(pooling(hidden, mask, mask), released(), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(loop(), released(), atol=1e-5, rtol=1e-4)
     pairs = [(seconds(released), seconds(lambda: pooling(hidden, mask, mask))) for _ in range(7)]
-    factor = max(statistics.median(a / b for a, b in pairs), min(a for a, _ in pairs) / min(b for _, b in pairs))
+    factor = statistics.median(a / b for a, b in pairs)
     print(
         f"\nlatent pooling, batch 64, 70 of 100 tokens, {HERE}: {factor:.1f} times the loop; limit {POOLING_FACTOR[HERE]}"
     )

@@ -107,6 +107,18 @@ def test_an_evaluation_may_be_switched_off_and_steps_may_be_the_length():
     assert check(compose_config(["evaluation.marks=null", "trainer.max_epochs=-1", "trainer.max_steps=5"])) > 5
 
 
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("+data.tasks.findings_impresion.triplets=3", "findings_impresion' is .*did you mean 'findings_impression'"),
+        ("+data.tasks.external.file=x.jsonl", "data.tasks.external' is .*expected a mapping with a _target_, or null"),
+    ],
+)
+def test_what_is_no_task_is_caught(override, words):
+    with pytest.raises(ConfigError, match=words):
+        check(compose_config(["data=phantom_triplets", "model=text_llama_tiny", "task=contrastive_text", override]))
+
+
 def test_a_partial_need_not_be_complete_but_a_whole_target_must():
     content = {"_target_": "torch.optim.SGD", "lr": 0.1}
     config = resolved(compose_config())

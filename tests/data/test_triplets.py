@@ -41,6 +41,7 @@ def texts():
 
 
 ROWS = np.arange(len(REPORTS))
+PAIR = '{"dataset": "made", "study": "s1", "query": "%s", "positive": "%s"}'
 
 
 def test_sections_of_one_report(texts):
@@ -84,6 +85,8 @@ def test_label_sets_tell_findings_apart_and_normal_reports_alike():
     assert number_of("") == -1
     assert number_of("a") != number_of("b")
     assert 0 <= number_of("a") < 2**63
+    assert number_of("normal", "labels") != number_of("normal")
+    assert number_of("", "labels") == -1
 
 
 def test_error_negatives_say_something_else(texts):
@@ -125,6 +128,43 @@ def test_external_triplets(texts, tmp_path):
     assert task.make(texts, 1, 5).row == 4
 
 
+def test_negatives_of_a_file_are_used_unless_left_out(texts, tmp_path):
+    path = tmp_path / "made.jsonl"
+    path.write_text(PAIR % ("a", "b") + "\n" + PAIR % ("a", 'b", "negative": "c'))
+    found = {}
+    for negatives in (None, 0, 1):
+        task = ExternalTriplets(negatives=negatives, file=str(path))
+        task.items(texts, ROWS)
+        found[negatives] = (task.hard_negatives, [task.make(texts, item, 0).negatives for item in range(2)])
+    assert found[None] == found[1] == (1, [(), ("c",)])
+    assert found[0] == (0, [(), ()])
+    path.write_text(PAIR % ("a", "b"))
+    for negatives in (None, 0):
+        task = ExternalTriplets(negatives=negatives, file=str(path))
+        task.items(texts, ROWS)
+        assert task.hard_negatives == 0
+    with pytest.raises(DataError, match="no line has a negative"):
+        ExternalTriplets(negatives=1, file=str(path)).items(texts, ROWS)
+
+
+def test_lines_of_a_file_change_places_by_chance(texts, tmp_path):
+    path = tmp_path / "made.jsonl"
+    path.write_text("\n".join(PAIR % (f"a{n}", f"b{n}") for n in range(40)))
+    task = ExternalTriplets(file=str(path), swap=0.5)
+    swapped = [task.make(texts, int(item), 0).query.startswith("b") for item in task.items(texts, ROWS)]
+    assert 8 < sum(swapped) < 32
+    assert swapped != [task.make(texts, item, 1).query.startswith("b") for item in range(40)]
+
+
+def test_a_line_ends_at_a_line_feed_alone(texts, tmp_path):
+    path = tmp_path / "made.jsonl"
+    query = "one\u2028two\u0085three"
+    path.write_bytes(b"\xef\xbb\xbf" + (PAIR % (query, "b") + "\r\n" + PAIR % ("c", "d")).encode())
+    task = ExternalTriplets(file=str(path))
+    assert task.items(texts, ROWS).tolist() == [0, 1]
+    assert task.make(texts, 0, 0).query == query
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -134,12 +174,19 @@ def test_external_triplets(texts, tmp_path):
         ('{"dataset": "made", "study": "s1", "query": "a", "positve": "b"}', "unknown key 'positve'; did you mean"),
         ('{"dataset": "made", "study": "s1", "query": " ", "positive": "b"}', "query is empty"),
         ('{"dataset": "made", "study": "s1", "query": 3, "positive": "b"}', "query is int"),
+        (PAIR % ("a", " a "), "query and positive are the same text"),
+        (PAIR % ("a", 'b", "negative": "b'), "positive and negative are the same text"),
+        (PAIR % ("a", r"b \ud800"), "line 1: positive has half a character"),
+        ("", "has no line"),
+        (" \n\n", "has no line"),
+        (b"\n" + (PAIR % ("\xe4", "b")).encode("latin-1"), "line 2: byte 46 is no UTF-8; save the file as UTF-8"),
+        ((PAIR % ("a", "b")).encode("utf-16"), "line 1: byte 1 is no UTF-8"),
         ('{"dataset": "made", "study": "s99", "query": "a", "positive": "b"}', "no study of that name"),
     ],
 )
 def test_external_lines_that_are_no_triplet(texts, tmp_path, line, message):
     path = tmp_path / "made.jsonl"
-    path.write_text(line)
+    path.write_bytes(line if isinstance(line, bytes) else line.encode())
     with pytest.raises(DataError, match=message):
         ExternalTriplets(file=str(path)).items(texts, ROWS)
 
@@ -161,6 +208,8 @@ def test_an_external_file_that_is_not_there(texts):
         (lambda: ErrorNegatives(), "either a section or styles"),
         (lambda: MinedNegatives(candidates=0), "1 <= negatives <= candidates"),
         (lambda: ExternalTriplets(), "without a file"),
+        (lambda: ExternalTriplets(file="a", negatives=2), "a line has one at most"),
+        (lambda: SectionPairs(negatives=None), "negatives=null for SectionPairs"),
     ],
 )
 def test_options_that_cannot_be_right(make, message):

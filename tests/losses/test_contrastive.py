@@ -40,6 +40,16 @@ def test_a_negative_with_the_text_of_a_positive_is_left_out_for_its_queries():
     torch.testing.assert_close(found, cross_entropy(logits, torch.arange(6)))
 
 
+def test_a_query_with_the_text_of_another_document_is_no_negative_of_it():
+    query, positive, negative = batch(negatives=2)
+    texts = keys([1, 2, 3, 4, 5, 6], [11, 12, 1, 14, 15, 2])  # two pairs the other way round
+    found, _ = HardNegativeLoss().logits(query, positive, negative, texts, keys([NO_KEY] * 2, [4, 99]))
+    left_out = torch.zeros(6, 8, dtype=torch.bool)
+    for row, document in ((0, 2), (2, 0), (1, 5), (5, 1), (3, 6)):
+        left_out[row, document] = True
+    torch.testing.assert_close(found == float("-inf"), left_out)
+
+
 def test_a_negative_that_only_fills_the_batch_changes_nothing():
     query, positive, negative = batch(negatives=1)
     with_one = HardNegativeLoss()(query, positive, negative, keys([1, 2, 3, 4, 5, 6]), keys([NO_DOCUMENT]))

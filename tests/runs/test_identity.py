@@ -221,6 +221,18 @@ def test_weights_count_by_content_not_by_place(tmp_path, phantom):
         assert identified(tmp_path / "a.ckpt", 2.0, key) != first
 
 
+def test_a_file_in_the_home_counts_by_content(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "made.jsonl").write_text("one")
+    by_home, by_path = (identity._with_content({"file": f"{place}/made.jsonl"}) for place in ("~", tmp_path))
+    assert by_home == by_path
+    assert by_home["file"].startswith("sha256:")
+    (tmp_path / "made.jsonl").write_text("another")
+    assert identity._with_content({"file": "~/made.jsonl"}) != by_home
+    for nothing in ("~/none.jsonl", "~nobody-here/made.jsonl"):
+        assert identity._with_content({"file": nothing}) == {"file": nothing}
+
+
 def test_science_is_plain_and_holds_no_path(tmp_path):
     text = json.dumps(science(config_of(*PHANTOM, f"paths.runs={tmp_path}", f"paths.stores={tmp_path}")))
     assert str(tmp_path) not in text

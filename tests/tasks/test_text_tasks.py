@@ -3,8 +3,10 @@
 from functools import partial
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from cxrvl.data.random import Draw
 from cxrvl.errors import ConfigError
@@ -164,6 +166,30 @@ def test_contrast_learns_and_validation_counts_what_is_found():
         optimizer.step()
     after = task.validation_metrics(task.step(triplets(), "val").outputs)
     assert 0 <= before["found"] <= after["found"] == 1.0
+
+
+def fit(task, **options):
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    trainer = pl.Trainer(accelerator="cpu", **quiet, **options)
+    trainer.fit(task, DataLoader([triplets()], batch_size=None))
+    return trainer
+
+
+def test_training_nothing_is_refused():
+    frozen = {"freeze": True}
+    for task in (ContrastiveText(encoder(**frozen), HardNegativeLoss(), SGD), MaskedText(encoder(**frozen), SGD)):
+        with pytest.raises(ConfigError, match=r"nothing of this model is to be trained.*model.freeze=false"):
+            fit(task, max_steps=1)
+        assert fit(task, max_steps=0).global_step == 0
+    learns = {"lora": Lora(rank=2)}, {"pooling": partial(LatentAttention, latents=8, heads=4)}
+    for options in learns:
+        task = ContrastiveText(encoder(**frozen, **options), HardNegativeLoss(), SGD)
+        assert fit(task, max_steps=1).global_step == 1
 
 
 def test_predictions_are_the_embeddings_in_order():

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from cxrvl.config.nearest import did_you_mean
 from cxrvl.data.modules.base import Batch
 from cxrvl.data.modules.loading import BatchRows, TrainOrder
 from cxrvl.data.modules.report import ReportDataModule
@@ -19,6 +20,8 @@ from cxrvl.errors import ConfigError, DataError
 
 NO_KEY, NO_DOCUMENT = -1, -2
 KEYS = ("query", "positive", "labels")
+LABELS = "labels"
+"""What their keys are told apart by from those of texts, which may read like a label set."""
 VAL_EPOCH = 0
 
 
@@ -27,9 +30,9 @@ class TripletDataModule(ReportDataModule):
 
     Training and validation batches: `task` its name; `text` list of B queries behind their instruction and `body`
     (B, 2) int64 where the queries lie in them; `positive` list of B; `negative` list of B * N, those of one query side by
-    side, N the task's `negatives`, filled up with the positive where a report offers fewer; `keys` (B, 3) and
+    side, N the task's `hard_negatives`, filled up with the positive where a report offers fewer; `keys` (B, 3) and
     `negative_keys` (B * N, 3) int64: texts of query and positive and the label set, by which pairs are no negatives of
-    each other (`cxrvl.losses.contrastive`); `index` (B,) int64 item numbers.
+    each other, a text being the same one as query or as positive (`cxrvl.losses.contrastive`); `index` (B,) int64 item numbers.
 
     Args:
         tasks: name -> task, see `cxrvl.data.triplets`; null leaves one out.
@@ -39,7 +42,7 @@ class TripletDataModule(ReportDataModule):
         options: those of `ReportDataModule`.
 
     Raises:
-        ConfigError: no task, or an unknown kind of false negative.
+        ConfigError: no task, what is no task, or an unknown kind of false negative.
     """
 
     def __init__(
@@ -54,6 +57,14 @@ class TripletDataModule(ReportDataModule):
         self.tasks = {name: task for name, task in tasks.items() if task is not None}
         self.false_negatives, self.val_triplets = tuple(false_negatives), val_triplets
         check_keys(self.false_negatives)
+        for name, task in self.tasks.items():
+            if not isinstance(task, TripletTask):
+                known = [other for other in tasks if other != name and not isinstance(tasks[other], Mapping)]
+                raise ConfigError(
+                    f"data.tasks.{name} is {_said(task)}, which makes no triplets{did_you_mean(name, known)}. A new "
+                    f"task names what makes them: '+data.tasks.{name}={{_target_: cxrvl.data.triplets.ExternalTriplets, "
+                    "file: <JSONL>}'"
+                )
         if not self.tasks:
             raise ConfigError("data.tasks names no task that makes triplets; keep at least one")
 
@@ -109,6 +120,11 @@ class TripletDataModule(ReportDataModule):
         return DataLoader(items, batch_sampler=batches, generator=generator, **self._loader_options())
 
 
+def _said(task: object) -> str:
+    """What stands in a task's place, shown as a config has it."""
+    return str(dict(task)) if isinstance(task, Mapping) else repr(task)
+
+
 class TripletItems(Dataset):
     """Items of several tasks as whole batches."""
 
@@ -129,7 +145,7 @@ class TripletItems(Dataset):
         keys = [self._keys(one) for one in triplets]
         negatives, negative_keys = [], []
         for one in triplets:
-            for place in range(task.negatives):
+            for place in range(task.hard_negatives):
                 there = place < len(one.negatives)
                 negatives.append(one.negatives[place] if there else one.positive)
                 negative_keys.append(self._negative_keys(one.negatives[place]) if there else [NO_DOCUMENT] * len(KEYS))
@@ -149,7 +165,7 @@ class TripletItems(Dataset):
         by_text, by_labels = ("text" in self.false_negatives, "labels" in self.false_negatives)
         report = section(self.texts, one.row, "report") if one.row is not None and by_labels else ""
         texts = [number_of(one.query), number_of(one.positive)] if by_text else [NO_KEY, NO_KEY]
-        return [*texts, number_of(label_set(report)) if report else NO_KEY]
+        return [*texts, number_of(label_set(report), LABELS) if report else NO_KEY]
 
     def _negative_keys(self, text: str) -> list[int]:
         """A hard negative is told apart from positives by its text alone: its findings are what it is wrong in."""

@@ -32,7 +32,7 @@ class ErrorNegatives(TripletTask):
         check_styles(self.styles)
         if self.query is not None:
             check_section(self.query)
-        if self.negatives < 1 or (self.query is None) == (not self.styles) or self.swap:
+        if self.hard_negatives < 1 or (self.query is None) == (not self.styles) or self.swap:
             raise ConfigError(
                 f"error negatives: negatives={self.negatives}, query={self.query}, styles={dict(self.styles)}, "
                 f"swap={self.swap}; expected at least 1, either a section or styles for the query, and no swap"
@@ -52,7 +52,7 @@ class ErrorNegatives(TripletTask):
     def hard(self, texts: Texts, item: int, epoch: int, positive: str) -> tuple[str, ...]:
         """Return the text with one error each; fewer, where it offers fewer places."""
         found: dict[str, None] = {}
-        for number in range(self.negatives):
+        for number in range(self.hard_negatives):
             key = f"{self.key(texts, item)}/error{number}"
             wrong = inject(positive, self.kinds, seed=texts.seed, key=key, epoch=epoch)
             if wrong is not None and wrong.text != positive:

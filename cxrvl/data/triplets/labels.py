@@ -69,11 +69,15 @@ def label_set(text: str) -> str:
     return NORMAL if any(not np.isnan(value) for value in said.values()) else ""
 
 
-def number_of(word: str) -> int:
-    """Return a non-negative number for a word, the same in every process; -1, which equals none, for ""."""
+def number_of(word: str, kind: str = "") -> int:
+    """Return a non-negative number for a word, the same in every process; -1, which equals none, for "".
+
+    kind: the same word has another number as another kind of thing.
+    """
     if not word:
         return -1
-    return int.from_bytes(hashlib.sha256(word.encode("utf-8", "surrogatepass")).digest()[:8], "little") >> 1
+    named = f"{kind}\0{word}" if kind else word
+    return int.from_bytes(hashlib.sha256(named.encode("utf-8", "surrogatepass")).digest()[:8], "little") >> 1
 
 
 def check_keys(names: tuple[str, ...]) -> None:

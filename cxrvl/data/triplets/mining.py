@@ -29,7 +29,7 @@ class MinedNegatives(SectionPairs):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.negatives < 1 or self.candidates < self.negatives or self.pool < self.candidates:
+        if self.hard_negatives < 1 or self.candidates < self.hard_negatives or self.pool < self.candidates:
             raise ConfigError(
                 f"mined negatives: negatives={self.negatives}, candidates={self.candidates}, pool={self.pool}; expected "
                 "1 <= negatives <= candidates <= pool"
@@ -59,7 +59,7 @@ class MinedNegatives(SectionPairs):
         """Return the positives of reports drawn among the nearest with other findings."""
         rng = np.random.Generator(np.random.Philox(key=[texts.seed, epoch], counter=[0, 0, 1, item]))
         found = self._found[item]
-        drawn = rng.permutation(len(found))[: self.negatives]
+        drawn = rng.permutation(len(found))[: self.hard_negatives]
         return tuple(section(texts, found[place], self.positive) for place in drawn)
 
 

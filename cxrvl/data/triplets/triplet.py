@@ -43,20 +43,32 @@ class TripletTask:
     """Base of all tasks: makes triplets of one kind, each a pure function of the report, the seed and the epoch.
 
     instruction: before every query, none before documents. triplets: at most so many an epoch, None = all there are.
-    negatives: hard negatives of a query. swap: chance that query and positive change places.
+    negatives: hard negatives of a query; None = as many as the task finds, where a task allows it. swap: chance that query
+    and positive change places.
     """
 
     instruction: str = ""
     triplets: int | None = None
-    negatives: int = 0
+    negatives: int | None = 0
     swap: float = 0.0
 
     def __post_init__(self) -> None:
-        if (self.triplets is not None and self.triplets < 1) or self.negatives < 0 or not 0 <= self.swap <= 1:
+        if (self.triplets is not None and self.triplets < 1) or self.hard_negatives < 0 or not 0 <= self.swap <= 1:
             raise ConfigError(
                 f"triplets={self.triplets}, negatives={self.negatives}, swap={self.swap}; expected at least 1 triplet or "
                 "null, no negative number of negatives, and a chance between 0 and 1"
             )
+
+    @property
+    def hard_negatives(self) -> int:
+        """How many hard negatives every query of a batch has room for; final once `items` was called.
+
+        Raises:
+            ConfigError: the task cannot tell by itself.
+        """
+        if self.negatives is None:
+            raise ConfigError(f"negatives=null for {type(self).__name__}; expected a number")
+        return self.negatives
 
     def items(self, texts: Texts, rows: np.ndarray) -> np.ndarray:
         """Return what triplets can be made of, (n,) int64: of these rows of the report table, those that have it all."""

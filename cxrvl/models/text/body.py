@@ -17,15 +17,18 @@ class Body(nn.Module):
 
     Args:
         base: the model as it was read.
-        bidirectional: let a decoder's tokens see those behind them (papers/llm2clip4cxr.md, 5.1); encoders always do.
+        bidirectional: let a decoder's tokens see those behind them (papers/llm2clip4cxr.md, 5.1); encoders always do, and
+            refuse false.
         lora: adapters to train instead of the model's own weights.
         freeze: train nothing in here; with `lora`, that is the adapters alone.
         gradient_checkpointing: compute activations again in the backward pass instead of keeping them.
 
-    Weights that never learn are not in the state dict; `fingerprint`, the hash of the base, is, and is checked on loading.
+    Weights that never learn are not in the state dict; `fingerprint`, the hash of the base, is, and is checked on loading;
+    so is `lora_scale`, the alpha / rank of adapters.
 
     Raises:
-        ConfigError: the attention test fails (`cxrvl.models.text.leaks`), or a LoRA target matches nothing.
+        ConfigError: the attention test fails (`cxrvl.models.text.leaks`), a LoRA target matches nothing, or an encoder is
+            to be causal.
     """
 
     fingerprint: Tensor
@@ -40,6 +43,11 @@ class Body(nn.Module):
     ) -> None:
         super().__init__()
         network: Any = base.network
+        if not (bidirectional or base.decoder):
+            raise ConfigError(
+                f"model.bidirectional=false, but a {network.config.model_type} is an encoder, which always reads both ways; "
+                "set it to true, or choose a decoder as model.base"
+            )
         self.decoder, self.bidirectional = base.decoder, bidirectional
         self.hidden_size, self.vocabulary = (
             int(network.config.hidden_size),
@@ -51,7 +59,7 @@ class Body(nn.Module):
         accepted = inspect.signature(network.forward).parameters
         self._options = {"use_cache": False} if "use_cache" in accepted else {}
         self._takes_positions = "position_ids" in accepted
-        self._first_position = _first_position(network)
+        self._first_position = first_position(network)
         if gradient_checkpointing:
             if not network.supports_gradient_checkpointing:
                 raise ConfigError(f"{type(network).__name__} has no gradient checkpointing; set it to false")
@@ -63,7 +71,7 @@ class Body(nn.Module):
         self.network = network
         self._flash = base.config._attn_implementation == "flash_attention_2"
         self._tested = False
-        omit_frozen(self, base.fingerprint)
+        omit_frozen(self, base.fingerprint, None if lora is None else lora.scale)
         if not self._flash:
             self.check_attention()
 
@@ -87,8 +95,7 @@ class Body(nn.Module):
         training = self.training
         self.eval()
         try:
-            expected = self.bidirectional or not self.decoder
-            check_attention(self._states, self.vocabulary, expected, next(self.parameters()).device)
+            check_attention(self._states, self.vocabulary, self.bidirectional, next(self.parameters()).device)
         finally:
             self.train(training)
 
@@ -107,8 +114,8 @@ def _checkpoint_activations(network: Any) -> None:
         network.gradient_checkpointing_enable({"use_reentrant": False})
 
 
-def _first_position(network: Any) -> int:
-    """RoBERTa counts its positions from behind the padding token's."""
+def first_position(network: Any) -> int:
+    """Return the position of a text's first token: RoBERTa counts them from behind the padding token's."""
     embeddings = getattr(network, "embeddings", None)
     table = getattr(embeddings, "position_embeddings", None)
     padding = getattr(table, "padding_idx", None)

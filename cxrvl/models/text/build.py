@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from cxrvl.models.text.encoder import TextEncoder
 from cxrvl.models.text.hugging_face import LoadedBase
-from cxrvl.models.text.lora import Lora
+from cxrvl.models.text.lora import Lora, adapters
 from cxrvl.models.text.pooling import Pooling
 
 
@@ -27,8 +27,12 @@ def text_encoder(
     padding: str | None = None,
     pool_specials: bool = False,
 ) -> TextEncoder:
-    """Build a `TextEncoder`; lora: None or empty (the option `model/lora=none`) trains the model's own weights."""
+    """Build a `TextEncoder`; lora: None or empty (the option `model/lora=none`) trains the model's own weights.
+
+    Raises:
+        ConfigError: as `TextEncoder`; adapters that are set up but not chosen.
+    """
     return TextEncoder(
-        base.load(), pooling, max_length, bidirectional, lora if isinstance(lora, Lora) else None, freeze,
+        base.load(), pooling, max_length, bidirectional, adapters(lora), freeze,
         gradient_checkpointing, padding, pool_specials,
     )  # fmt: skip

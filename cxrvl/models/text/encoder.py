@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cxrvl.errors import ConfigError
-from cxrvl.models.text.body import Body
+from cxrvl.models.text.body import Body, first_position
 from cxrvl.models.text.head import LanguageHead
 from cxrvl.models.text.hugging_face import LoadedBase
 from cxrvl.models.text.lora import Lora
@@ -26,7 +26,8 @@ class TextEncoder(nn.Module):
         padding: left | right; None = left for decoders, right for encoders.
         pool_specials: pool special tokens too, see `ReportTokenizer`.
 
-    State dict: `body.network.*` (without what never learns), `body.fingerprint`, `pooling.*`.
+    State dict: `body.network.*` (without what never learns), `body.fingerprint`, with adapters
+    `body.lora_scale`, and `pooling.*`.
 
     Raises:
         ConfigError: as `Body`; more tokens than the language model has positions for.
@@ -45,8 +46,8 @@ class TextEncoder(nn.Module):
         pool_specials: bool = False,
     ) -> None:
         super().__init__()
-        longest = getattr(base.config, "max_position_embeddings", None)
-        if longest is not None and max_length > longest:
+        places = getattr(base.config, "max_position_embeddings", None)
+        if places is not None and max_length > (longest := places - first_position(base.network)):
             raise ConfigError(
                 f"model.max_length={max_length}, but the language model has positions for {longest} tokens; lower it"
             )

@@ -2,16 +2,20 @@
 
 import contextlib
 import hashlib
+import inspect
 import json
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from cxrvl.config.nearest import nearest
 from cxrvl.errors import ConfigError, WeightsError
 from cxrvl.models.weights import load_weights
 
@@ -19,6 +23,10 @@ ATTENTION = ("sdpa", "eager", "flash_attention_2")
 LEAST_VERSION = (5, 2)
 ALIASES = {"cxr-bert": "bert"}
 """Model types that transformers does not know -> the one whose weights they have."""
+_DAMAGE = (OSError, ValueError, RuntimeError, LookupError, OverflowError, SafetensorError, struct.error)
+"""What readers of weights, GGUF files and tokenizers raise for bytes they do not expect."""
+_OLD_SIZES = ("rope_theta", "rope_scaling", "rope_local_base_freq", "partial_rotary_factor")
+"""Keys that transformers takes and turns into `rope_parameters`."""
 _HARMLESS = ("rotary_emb.inv_freq", "position_ids", "pooler.")
 
 
@@ -59,7 +67,9 @@ def from_pretrained(
     """Read a model and its tokenizer from a folder or a hub; `gguf_file` is one inside the folder.
 
     Raises:
-        WeightsError: it is not there, it is damaged, or weights are missing that would be drawn at random.
+        WeightsError: it is not there, it is damaged, holds more than tensors, or weights are missing that would be drawn
+            at random.
+        ConfigError: a package that it needs is not installed.
     """
     check_version()
     _check_attention(attention)
@@ -71,13 +81,22 @@ def from_pretrained(
         source["gguf_file"] = options["gguf_file"] = gguf_file
         options |= {"quantization_config": GgufConfig(dequantize=True), "dtype": torch.float32}
     try:
-        with quiet():
+        with quiet(), packages(attention):
             config, tokenizer = _described(name, source)
             decoder = _is_decoder(config)
             kind: Any = AutoModelForCausalLM if decoder else AutoModelForMaskedLM
             model, report = kind.from_pretrained(name, config=config, output_loading_info=True, **options)
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise WeightsError(f"model.base: {name} cannot be read: {' '.join(str(error).split())[:400]}") from error
+    except UnpicklingError as error:
+        files = sorted(path.name for path in Path(name).glob("pytorch_model*.bin")) or ["pytorch_model.bin"]
+        raise WeightsError(
+            f"model.base: {files[0]} of {name} is damaged, or holds more than tensors, and such a file could run code on "
+            "being read; copy it again, or have who made it save its weights as model.safetensors"
+        ) from error
+    except _DAMAGE as error:
+        place = f"{name}/{gguf_file}" if gguf_file else name
+        raise WeightsError(
+            f"model.base: {place} cannot be read: {_reason(error, 400)}; copy it again, or name another"
+        ) from error
     network, head = _parts(model)
     body = f"{model.base_model_prefix}."
     missing = [key for key in report["missing_keys"] if not any(part in key for part in _HARMLESS)]
@@ -97,7 +116,7 @@ def from_config(architecture: str, sizes: Mapping[str, Any], tokenizer: Any, att
     """Draw a model with random weights, its vocabulary that of the tokenizer.
 
     Raises:
-        ConfigError: an unknown architecture, or sizes it does not accept.
+        ConfigError: an unknown architecture, sizes it does not have, naming the nearest, or does not accept.
     """
     check_version()
     _check_attention(attention)
@@ -109,14 +128,13 @@ def from_config(architecture: str, sizes: Mapping[str, Any], tokenizer: Any, att
     }  # fmt: skip
     try:
         config = AutoConfig.for_model(architecture, **{**special, **sizes})
+        _check_sizes(config, sizes)
         decoder = _is_decoder(config)
         kind = AutoModelForCausalLM if decoder else AutoModelForMaskedLM
-        with quiet():
+        with quiet(), packages(attention):
             model = kind.from_config(config, attn_implementation=attention)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise ConfigError(
-            f"model.base: no {architecture!r} with {dict(sizes)}: {' '.join(str(error).split())[:300]}"
-        ) from error
+        raise ConfigError(f"model.base: no {architecture!r} with {dict(sizes)}: {_reason(error, 300)}") from error
     network, head = _parts(model)
     _check_tokenizer(tokenizer, network, architecture)
     return LoadedBase(network, head, tokenizer, _fingerprint(network), decoder)
@@ -133,23 +151,27 @@ def from_state(folder: str, state: Mapping[str, torch.Tensor], attention: str) -
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
     try:
-        with quiet():
+        with quiet(), packages(attention):
+            _check_tokenizer_file(folder)
             config = AutoConfig.from_pretrained(folder)
             tokenizer = AutoTokenizer.from_pretrained(folder)
             network = AutoModel.from_config(config, attn_implementation=attention)
     except (OSError, ValueError) as error:
-        raise WeightsError(f"{folder} cannot be read: {' '.join(str(error).split())[:300]}") from error
+        raise WeightsError(f"{folder} cannot be read: {_reason(error, 300)}") from error
     load_weights(network, state, origin=folder)
     _check_tokenizer(tokenizer, network, folder)
     return LoadedBase(network, None, tokenizer, _fingerprint(network), _is_decoder(config))
 
 
 def read_tokenizer(path: Path) -> Any:
-    """Read a tokenizer.json whose special tokens have their usual names."""
+    """Read a tokenizer.json whose special tokens have their usual names.
+
+    Raises:
+        WeightsError: it is none.
+    """
     from transformers import PreTrainedTokenizerFast
 
-    content = json.loads(path.read_text(encoding="utf-8"))
-    there = {entry["content"] for entry in content["added_tokens"]}
+    there = _added_tokens(path)
     names = {
         "bos_token": "<s>", "eos_token": "</s>", "pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]",
         "sep_token": "[SEP]", "mask_token": "[MASK]",
@@ -159,11 +181,33 @@ def read_tokenizer(path: Path) -> Any:
     )
 
 
+def _added_tokens(path: Path) -> set[str]:
+    """The tokens that a tokenizer.json adds to its vocabulary; WeightsError where the file is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
+            raise ValueError("no object with a model")
+        return {entry["content"] for entry in content["added_tokens"]}
+    except (ValueError, TypeError, LookupError) as error:
+        raise WeightsError(
+            f"{path} is no tokenizer ({type(error).__name__}: {_reason(error, 200)}); give a tokenizer.json as the library "
+            "tokenizers writes it"
+        ) from error
+
+
+def _check_tokenizer_file(folder: str) -> None:
+    """Refuse a folder's damaged tokenizer by its own name; a folder may have another kind of file, or be a hub's name."""
+    path = Path(folder) / "tokenizer.json"
+    if path.is_file():
+        _added_tokens(path)
+
+
 def _described(name: str, source: Mapping[str, Any]) -> tuple[Any, Any]:
     """Config and tokenizer of a model; one that names classes of its own is read as what its weights are, without them."""
     from transformers import AutoConfig, AutoTokenizer, BertTokenizer, PretrainedConfig
 
     if "gguf_file" not in source:
+        _check_tokenizer_file(name)
         content, _ = PretrainedConfig.get_config_dict(name, **source)
         alias = ALIASES.get(content.get("model_type", ""))
         if alias is not None:
@@ -194,6 +238,19 @@ def _parts(model: Any) -> tuple[nn.Module, nn.Module | None]:
     return network, others[0] if len(others) == 1 else None
 
 
+def _check_sizes(config: Any, sizes: Mapping[str, Any]) -> None:
+    """Refuse keys that this kind of config does not have: transformers keeps them and uses none."""
+    from transformers import PretrainedConfig
+
+    kinds = (type(config), PretrainedConfig)
+    known = {name for kind in kinds for name in inspect.signature(kind).parameters} | set(config.attribute_map)
+    for key in sizes:
+        if key not in known and key not in _OLD_SIZES:
+            near = nearest(key, known)
+            hint = f"; did you mean '{near}'?" if near else ""
+            raise ConfigError(f"model.base.sizes: a {config.model_type} has no '{key}'{hint}")
+
+
 def _check_attention(attention: str) -> None:
     if attention not in ATTENTION:
         raise ConfigError(f"model.base.attention is {attention!r}; expected one of {', '.join(ATTENTION)}")
@@ -215,6 +272,24 @@ def _fingerprint(network: nn.Module) -> str:
         digest.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def _reason(error: BaseException, length: int) -> str:
+    return " ".join(str(error).split())[:length]
+
+
+@contextlib.contextmanager
+def packages(attention: str) -> Iterator[None]:
+    """Say what to do about a package that transformers lacks."""
+    try:
+        yield
+    except ImportError as error:
+        remedy = "install what it names"
+        if attention == "flash_attention_2":
+            remedy = "install flash-attn on a machine with a CUDA device, or set model.base.attention=sdpa"
+        raise ConfigError(
+            f"model.base: a package is missing for attention={attention}: {_reason(error, 300)}; {remedy}"
+        ) from error
 
 
 @contextlib.contextmanager

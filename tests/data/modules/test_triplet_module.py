@@ -1,5 +1,6 @@
 """Batches of triplets: one task each, the same for any number of devices, and who is no negative of whom."""
 
+import json
 from functools import cached_property
 
 import numpy as np
@@ -7,9 +8,13 @@ import pytest
 import torch
 
 from cxrvl.data.modules import TripletDataModule
+from cxrvl.data.modules.loading import BatchRows
+from cxrvl.data.modules.triplet import TripletItems
 from cxrvl.data.sources.phantom import PhantomSource
-from cxrvl.data.triplets import ErrorNegatives, LabelSentences, Rewrites, SectionPairs
+from cxrvl.data.triplets import ErrorNegatives, ExternalTriplets, LabelSentences, Rewrites, SectionPairs
+from cxrvl.data.triplets.triplet import Tasks
 from cxrvl.errors import ConfigError, DataError
+from cxrvl.losses.contrastive import HardNegativeLoss
 
 TASKS = {
     "pairs": SectionPairs(instruction="Find it."),
@@ -78,6 +83,26 @@ def test_pairs_with_the_same_text_or_findings_share_a_key(acting):
     assert (next(iter(none.train_dataloader()))["keys"] == -1).all()
 
 
+def test_swapped_texts_are_no_negatives_of_each_other(acting, tmp_path):
+    data = module()
+    data.trainer = acting()
+    rows = data.rows("train")[:4]
+    pairs = [("Large heart.", "Cardiomegaly."), ("Cardiomegaly.", "Large heart."), ("Clear lungs.", "No effusion.")]
+    lines = [
+        dict(
+            zip(("dataset", "study"), data.texts.texts.keys[row].split("/", 1), strict=True), query=one, positive=other
+        )
+        for row, (one, other) in zip(rows[:3], pairs, strict=True)
+    ]
+    path = tmp_path / "made.jsonl"
+    path.write_text("\n".join(json.dumps(line) for line in lines))
+    tasks = Tasks.of({"external": ExternalTriplets(file=str(path))}, data.texts.texts, rows)
+    batch = TripletItems(tasks, data.texts.texts, ["text"], fixed=True).__getitems__(BatchRows([0, 1, 2]))
+    apart = torch.eye(3, dtype=torch.float64)
+    logits, _ = HardNegativeLoss().logits(apart, apart, None, batch["keys"], None, alone=True)
+    assert (logits == float("-inf")).nonzero().tolist() == [[0, 1], [1, 0]]
+
+
 def test_devices_share_a_batch_of_one_task(acting, plain):
     whole = module()
     whole.trainer = acting(epoch=1)
@@ -133,6 +158,13 @@ def test_evaluation_reads_the_reports_themselves(acting):
     ("options", "error", "message"),
     [
         ({"tasks": {"pairs": None}}, ConfigError, "names no task"),
+        (
+            {"tasks": {"pairs": SectionPairs(), "pars": {"of": "findings"}}},
+            ConfigError,
+            r"data.tasks.pars is \{'of': 'findings'\}, .*did you mean 'pairs'",
+        ),
+        ({"tasks": {"pairs": None, "external": {"file": "x.jsonl"}}}, ConfigError, "_target_: cxrvl.*ExternalTriplets"),
+        ({"tasks": {"pairs": 3}}, ConfigError, "data.tasks.pairs is 3, which makes no triplets"),
         ({"false_negatives": ["texts"]}, ConfigError, "names 'texts'"),
         ({"drop_last": False}, ConfigError, "leave their rest out"),
         ({"batch_size": 64}, ConfigError, "data.tasks.shuffled has .* fewer than a batch of 64"),

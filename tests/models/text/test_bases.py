@@ -88,6 +88,54 @@ def test_a_damaged_file_is_refused(folder, tmp_path):
         GgufBase(str(tmp_path / "broken.gguf")).load()
 
 
+class Runs:
+    """What a pickled file can do on being read."""
+
+    def __reduce__(self):
+        return (print, ("this was run",))
+
+
+def test_a_file_that_holds_more_than_tensors_is_not_run(folder, capsys):
+    state = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(state, folder / "pytorch_model.bin")
+    FolderBase(str(folder)).load()
+    torch.save({"a": Runs()}, folder / "pytorch_model.bin")
+    with pytest.raises(WeightsError, match=r"pytorch_model.bin of .* holds more than tensors.*model.safetensors"):
+        FolderBase(str(folder)).load()
+    assert "this was run" not in capsys.readouterr().out
+
+
+def test_a_gguf_file_that_ends_in_its_head(tmp_path):
+    (tmp_path / "cut.gguf").write_bytes(b"GGUF\3\0\0\0\0\0\0\0")
+    with pytest.raises(WeightsError, match=r"cut.gguf cannot be read: .*; copy it again"):
+        GgufBase(str(tmp_path / "cut.gguf")).load()
+
+
+@pytest.mark.parametrize(
+    "content", ["nothing", "[]", "{}", '{"added_tokens": []}', '{"model": {}, "added_tokens": [{}]}']
+)
+def test_a_file_that_is_no_tokenizer_is_named(folder, tmp_path, content):
+    (folder / "tokenizer.json").write_text(content)
+    for base in (ScratchBase("llama", {}, str(folder / "tokenizer.json")), FolderBase(str(folder))):
+        with pytest.raises(WeightsError, match=r"tokenizer.json is no tokenizer"):
+            base.load()
+
+
+@pytest.mark.skipif(find_spec("flash_attn") is not None, reason="flash-attn is installed")
+def test_flash_attention_that_is_not_installed(folder):
+    for base in (FolderBase(str(folder), attention="flash_attention_2"), tiny.base(attention="flash_attention_2")):
+        with pytest.raises(ConfigError, match=r"package is missing.*set model.base.attention=sdpa"):
+            base.load()
+
+
+def test_sizes_that_an_architecture_does_not_have():
+    with pytest.raises(ConfigError, match=r"a llama has no 'hiden_size'; did you mean 'hidden_size'"):
+        tiny.base(hiden_size=64).load()
+    loaded = tiny.base(rope_theta=500.0).load()  # the older spelling, which transformers takes
+    assert loaded.config.rope_parameters["rope_theta"] == 500.0
+
+
 def test_a_hub_without_a_network(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(WeightsError, match=r"cannot be read"):

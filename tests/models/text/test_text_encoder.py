@@ -7,11 +7,14 @@ import tiny
 import torch
 
 from cxrvl.errors import ConfigError, WeightsError
+from cxrvl.interop.llm2vec import released_text_encoder
 from cxrvl.models.text import leaks
 from cxrvl.models.text.chunks import encode_in_chunks
 from cxrvl.models.text.hugging_face import check_version
 from cxrvl.models.text.lora import Lora
 from cxrvl.models.text.pooling import Cls, Last, LatentAttention, Mean, Pooling, WeightedMean
+from cxrvl.runs.checkpoints import load_into
+from cxrvl.runs.parts import Weights, take
 
 POOLINGS = [Mean, WeightedMean, Last, Cls, partial(LatentAttention, latents=8, heads=4)]
 
@@ -60,8 +63,8 @@ def test_leaking_padding_is_refused(monkeypatch):
 
 
 def test_encoders_cannot_be_causal():
-    model = tiny.encoder("bert", bidirectional=False)  # it has no such thing: the flag says nothing of it
-    assert not model.body.decoder
+    with pytest.raises(ConfigError, match=r"model.bidirectional=false, but a bert is an encoder"):
+        tiny.encoder("bert", bidirectional=False)
 
 
 def test_too_old_a_transformers_is_refused(monkeypatch):
@@ -124,16 +127,54 @@ def test_a_target_that_matches_nothing_is_refused():
         tiny.encoder(lora=Lora(targets=["q_prj"]))
 
 
+@pytest.mark.parametrize(
+    ("lora", "message"),
+    [
+        ({"rank": 8}, r"model.lora is \{'rank': 8\}.*set model/lora=default"),
+        (Lora(targets=[3]), r"targets is \[3\]; expected names"),
+        (Lora(targets=7), r"targets is 7; expected names"),
+        (Lora(alpha=0), "alpha=0, .*an alpha above 0"),
+        (Lora(rank=0), "a rank of at least 1"),
+    ],
+)
+def test_adapters_that_cannot_be_right(lora, message):
+    with pytest.raises(ConfigError, match=message):
+        tiny.encoder(lora=lora)
+
+
+def test_adapters_of_the_released_encoder_are_chosen_too():
+    with pytest.raises(ConfigError, match="set model/lora=default"):
+        released_text_encoder("nowhere", lora={"rank": 8})
+
+
+def test_no_adapters_are_nothing_or_an_empty_option():
+    for lora in (None, {}):
+        assert all(parameter.requires_grad for parameter in tiny.encoder(lora=lora).parameters())
+
+
 def test_more_tokens_than_positions_are_refused():
     with pytest.raises(ConfigError, match="max_length=300, but the language model has positions for 256"):
         tiny.encoder("bert", max_length=300)
+
+
+def test_positions_before_the_first_token_hold_no_token():
+    sizes = {"max_position_embeddings": 40}
+    model = tiny.encoder("roberta", sizes=sizes, max_length=20)
+    first = model.body._first_position
+    assert first == model.body.plain.embeddings.padding_idx + 1 > 0
+    with pytest.raises(ConfigError, match=f"has positions for {40 - first} tokens"):
+        tiny.encoder("roberta", sizes=sizes, max_length=40)
+    longest = tiny.encoder("roberta", sizes=sizes, max_length=40 - first)
+    text = " ".join(tiny.REPORTS * 5)
+    assert longest.tokenize([text]).input_ids.shape[1] == 40 - first
+    assert longest.encode([text]).isfinite().all()
 
 
 def test_the_state_dict_holds_what_learns_and_a_hash_of_the_rest():
     model = tiny.encoder(lora=Lora(rank=4), pooling=partial(LatentAttention, latents=8, heads=4))
     state = model.state_dict()
     names = {name for name, p in model.named_parameters() if p.requires_grad}
-    assert set(state) == names | {"body.fingerprint"}
+    assert set(state) == names | {"body.fingerprint", "body.lora_scale"}
     assert sum(value.numel() for value in state.values()) < sum(p.numel() for p in model.parameters()) / 2
     with torch.no_grad():
         for name in names:
@@ -154,6 +195,24 @@ def test_adapters_of_another_base_are_refused():
     drawn_anew = text_encoder(tiny.base(), Mean, 128, lora=Lora(rank=4))
     with pytest.raises(WeightsError, match="trained on the base with SHA-256"):
         drawn_anew.load_state_dict(model.state_dict())
+
+
+def test_adapters_of_another_scale_are_refused(tmp_path):
+    model = tiny.encoder(lora=Lora(rank=4, alpha=8))
+    state = model.state_dict()
+    with pytest.raises(WeightsError, match=r"alpha / rank = 2, but model.lora makes it 4, .* 2 times as large"):
+        tiny.encoder(lora=Lora(rank=4, alpha=16)).load_state_dict(state)
+    tiny.encoder(lora=Lora(rank=4, alpha=8)).half().load_state_dict(state)
+    # Checkpoints of before the scale was kept say nothing of it, and are loaded.
+    old = {key: value for key, value in state.items() if key != "body.lora_scale"}
+    tiny.encoder(lora=Lora(rank=4, alpha=16)).load_state_dict(old, strict=True)
+    for given in (old, state):
+        take(model, {"encoder": ""}, Weights("a run", given, {"encoder": ""}), {"encoder": "encoder"})
+    torch.save({"state_dict": old}, tmp_path / "old.ckpt")
+    load_into(tiny.encoder(lora=Lora(rank=4, alpha=16)), tmp_path / "old.ckpt")
+    other = tiny.encoder(lora=Lora(rank=4, alpha=16))
+    with pytest.raises(WeightsError, match="alpha / rank"):
+        take(other, {"encoder": ""}, Weights("a run", state, {"encoder": ""}), {"encoder": "encoder"})
 
 
 def test_full_fine_tuning_keeps_every_weight_and_loads_anywhere():
