@@ -160,12 +160,13 @@ SMALL_PAIRS = (
 def write_hospital(path):
     """Reports of 60 studies, as a hospital's system might export them."""
     sides, sizes = ("left", "right"), ("small", "moderate", "large")
-    rows = [
-        (f"A{n:03d}", f"P{n // 2}", f"FINDINGS: There is a {sizes[n % 3]} {sides[n % 2]} pleural effusion. The heart is "
-         f"{'enlarged' if n % 5 else 'normal'} in size. A {n + 3} mm nodule in the {sides[n % 4 // 2]} upper lobe.\n\n"
-         f"IMPRESSION: {sizes[n % 3].capitalize()} {sides[n % 2]} effusion, nodule of {n + 3} mm.")
-        for n in range(60)
-    ]  # fmt: skip
+    ends = ("{size} {side} pleural effusion.", "Cardiomegaly.", "Nodule of {n} mm in the {side} upper lobe.")
+    rows = []
+    for n in range(60):
+        size, side = sizes[n % 3], sides[n % 2]
+        said = f"There is a {size} {side} pleural effusion. The heart is enlarged. A {n} mm nodule in the {side} upper lobe."
+        impression = ends[n % 5 % 3].format(size=size.capitalize(), side=side, n=n)
+        rows.append((f"A{n:03d}", f"P{n // 2}", f"FINDINGS: {said}\n\nIMPRESSION: {impression}"))
     path.parent.mkdir(parents=True)
     pd.DataFrame(rows, columns=["accession", "patient", "text"]).to_csv(path, index=False)
 
