@@ -1,6 +1,7 @@
 """How does sentence-transformers pool a report? Copied into exported folders: it needs torch and that library alone."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ class ReportPooling(Module):
         width: of the hidden states.
         before, behind: special tokens that the tokenizer puts around every text.
         pool_specials: pool these, too.
+        blank: tokens of white space, which a text needs others besides.
         prompt_tokens: tokens of a prompt with a space behind it, as sentence-transformers counts them -> those that are
             the prompt's alone: a space belongs to the word behind it.
         latents, heads: of latent attention.
 
     Raises:
-        ValueError: another pooling; at a text of which nothing is left to pool, or a prompt it was not made for.
+        ValueError: another pooling; at an empty text, or a prompt it was not made for.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class ReportPooling(Module):
         latents: int = 0,
         heads: int = 1,
         pool_specials: bool = False,
+        blank: Sequence[int] = (),
     ) -> None:
         super().__init__()
         if pooling not in POOLINGS:
@@ -45,7 +48,7 @@ class ReportPooling(Module):
         self.options: dict[str, Any] = {
             "pooling": pooling, "width": width, "before": before, "behind": behind,
             "prompt_tokens": prompt_tokens or {}, "latents": latents, "heads": heads,
-            "pool_specials": pool_specials,
+            "pool_specials": pool_specials, "blank": list(blank),
         }  # fmt: skip
         if pooling == "latent_attention":
             self.latents = nn.Parameter(torch.zeros(latents, width))
@@ -59,9 +62,11 @@ class ReportPooling(Module):
         place = attended.cumsum(dim=1)
         before, behind = self.options["before"], attended.sum(dim=1, keepdim=True) - self.options["behind"]
         mask = attended.bool() & (place > self._skipped(features)) & (place <= behind)
-        empty = (~mask.any(dim=1)).nonzero().flatten().tolist()
+        blank = torch.tensor(self.options["blank"], dtype=torch.long, device=hidden.device)
+        said = mask & ~torch.isin(features["input_ids"].to(hidden.device), blank)
+        empty = int((~said.any(dim=1)).sum())
         if empty:
-            raise ValueError(f"text {empty[0]} of the batch has no token to pool; leave empty texts out")
+            raise ValueError(f"{empty} of {len(mask)} texts say nothing; leave empty texts out")
         if self.options["pool_specials"]:
             mask |= attended.bool() & ((place <= before) | (place > behind))
         features["sentence_embedding"] = self._pooled(hidden.float(), mask, attended)

@@ -89,6 +89,7 @@ def write_sentence_transformers(encoder: TextEncoder, folder: Path, prompts: Map
     options: dict[str, Any] = {
         "pooling": POOLINGS[type(pooling)], "width": encoder.width, "before": before, "behind": behind,
         "prompt_tokens": prompt_tokens, "pool_specials": encoder.tokenize.pool_specials,
+        "blank": _blank(encoder),
     }  # fmt: skip
     if isinstance(pooling, LatentAttention):
         options |= {"latents": len(pooling.latents), "heads": pooling.multihead_attn.num_heads}
@@ -126,6 +127,15 @@ def _specials(encoder: TextEncoder) -> tuple[int, int]:
     mask = backend(_SAMPLE, return_special_tokens_mask=True)["special_tokens_mask"]
     before = mask.index(0)
     return before, mask[::-1].index(0)
+
+
+def _blank(encoder: TextEncoder) -> list[int]:
+    """Tokens that stand for white space alone."""
+    backend = encoder.tokenize.backend
+    special = set(backend.all_special_ids)
+    known = [number for number in range(len(backend)) if number not in special]
+    texts = backend.batch_decode([[number] for number in known], clean_up_tokenization_spaces=False)
+    return [number for number, text in zip(known, texts, strict=True) if not text.strip()]
 
 
 def _prompt_tokens(encoder: TextEncoder, prompts: Mapping[str, str], behind: int) -> dict[str, int]:
