@@ -221,6 +221,22 @@ def test_what_encode_refuses(chained, reports, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_parquet_file_and_what_its_ids_are(chained, tmp_path):
+    cli, run = chained
+    ids = ["a", "a", "", None, "b", "a"]
+    table = pa.table({"row": ids, "accession": ids, "text": [f"Nodule of {n} mm." for n in range(6)]})
+    pq.write_table(table, tmp_path / "reports.parquet", row_group_size=4)
+    said = ("encode", str(tmp_path / "reports.parquet"), "--run", run.run_id, "--out", str(tmp_path / "out.parquet"))
+    assert "columns row and embedding of its own" in cli(*said, "--id", "row", "--columns", "report=text", code=2)
+    done = cli(*said, "--columns", "report=text", "study=accession")
+    assert "2 report(s) have no id, and 2 have the id of an earlier one" in done
+    written = pq.read_table(tmp_path / "out.parquet")
+    assert written["study"].to_pylist() == ["a", "a", "", "", "b", "a"]
+    assert written["row"].to_pylist() == list(range(6))
+    assert len(np.unique(vectors_of(tmp_path / "out.parquet"), axis=0)) == 6
+
+
+@pytest.mark.slow
 def test_encode_does_not_write_over_what_is_not_its_own(chained, reports, tmp_path):
     cli, run = chained
     path, _ = reports
