@@ -21,7 +21,8 @@ def encode(options: argparse.Namespace) -> None:
         DataError: no such file, columns that are not there, a report that says nothing, a file that is in the way.
         RunError: no such run, it is not finished, or it learnt no text.
     """
-    from cxrvl.data.sources.report_stream import ReportStream, parse_columns
+    from cxrvl.data.sources.report_columns import parse_columns
+    from cxrvl.data.sources.report_stream import ReportStream
     from cxrvl.runs.encode import ReportEncoder
     from cxrvl.runs.encode_file import check_out, encode_file
 

@@ -10,7 +10,7 @@ import torch
 from cxrvl.data.reports.table import ReportTable
 from cxrvl.data.reports.texts import READING_KEYS, Reading, Texts
 from cxrvl.data.sources.mixture import by_name
-from cxrvl.data.sources.report_stream import NAMED
+from cxrvl.data.sources.report_columns import NAMED
 from cxrvl.errors import ConfigError, RunError
 from cxrvl.runs.execute import use_weights
 from cxrvl.runs.store import Run

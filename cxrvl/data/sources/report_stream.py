@@ -1,8 +1,6 @@
 """How is a file of a million reports read in little memory? In chunks, by the rules and the mapping of a data set."""
 
-import string
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,15 +8,11 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from cxrvl.data.checks import listing
 from cxrvl.data.sources.columns import Spec, values
+from cxrvl.data.sources.report_columns import chosen_columns, fields_of
 from cxrvl.data.sources.tables import BROKEN, check_names, check_rows, one_line
-from cxrvl.data.studies import SECTIONS
 from cxrvl.errors import DataError
 
-RESERVED = ("row", "embedding")
-NAMED = ("study", *SECTIONS)
-OWN_IDS = ("study", "id")
 CHUNK = 4096
 
 
@@ -27,25 +21,6 @@ class Chunk(NamedTuple):
 
     sections: pd.DataFrame
     ids: pd.Series | None
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which columns are read.
-
-    sections: section -> column, template or pattern, as in `Manifest`. whose: who says so, for messages.
-    name, identifier: what the ids are called, and where they stand; None = reports are told by their row alone.
-    """
-
-    sections: Mapping[str, Spec]
-    whose: str
-    name: str | None = None
-    identifier: Spec | None = None
-
-    def __str__(self) -> str:
-        read = ", ".join(f"{section} from {_shown(spec)}" for section, spec in self.sections.items())
-        named = "no column names the reports" if self.identifier is None else f"named by {_shown(self.identifier)}"
-        return f"{read} ({self.whose}); {named}"
 
 
 class ReportStream:
@@ -80,7 +55,7 @@ class ReportStream:
             self.names = _parquet_names(path) if path.suffix == ".parquet" else check_rows(path)
         except BROKEN as error:
             raise self._broken(error) from error
-        self.columns = _chosen(path, self.names, given or {}, learnt or {}, id_column)
+        self.columns = chosen_columns(path, self.names, given or {}, learnt or {}, id_column)
         self.rows = self.blank = self.repeated = 0
         self._survey()
 
@@ -107,7 +82,7 @@ class ReportStream:
 
     def _parquet(self, size: int) -> Iterator[pd.DataFrame]:
         specs = [*self.columns.sections.values(), self.columns.identifier]
-        needed = {field for spec in specs if spec is not None for field in _fields(spec, self.path)}
+        needed = {field for spec in specs if spec is not None for field in fields_of(spec, self.path)}
         first = 0
         with pq.ParquetFile(self.path) as file:
             read = [name for name in file.schema_arrow.names if name.strip() in needed]
@@ -137,95 +112,7 @@ class ReportStream:
         return DataError(f"{self.path}: cannot be read as a table ({one_line(error)}); expected CSV or Parquet")
 
 
-def parse_columns(words: Sequence[str]) -> dict[str, str]:
-    """Read `report=text study=accession`: section, or study -> column.
-
-    Raises:
-        DataError: anything else, a name that is no section, one said twice, no section at all.
-    """
-    found: dict[str, str] = {}
-    for word in words:
-        name, _, column = word.partition("=")
-        if name not in NAMED or not column or name in found:
-            what = "is said twice" if name in found else f"is not one of {', '.join(NAMED)}, with =column behind it"
-            raise DataError(f"--columns: {word!r} {what}; such as --columns report=text study=accession")
-        found[name] = column
-    if found and set(found) <= {"study"}:
-        raise DataError(f"--columns names no report text; add one of {', '.join(SECTIONS)}, such as report=text")
-    return found
-
-
-def _chosen(
-    path: Path, names: Sequence[str], given: Mapping[str, str], learnt: Mapping[str, Spec], id_column: str | None
-) -> Columns:
-    shown = listing([repr(name) for name in names], 40)
-    if given:
-        columns: Mapping[str, Spec] = given
-        whose = "--columns"
-        absent = _absent(given, names, path)
-        if absent:
-            raise DataError(f"{path}: there is no column {absent[0]!r}; found {shown}; correct --columns")
-    else:
-        sections = {name: spec for name, spec in learnt.items() if name in SECTIONS}
-        absent = _absent(sections, names, path)
-        if sections and not absent:
-            columns, whose = learnt, "the run's data.source.columns"
-        else:
-            columns, whose = {name: name for name in SECTIONS if name in names}, "by their names"
-            if not columns:
-                asked = f"; the run's own mapping asks for {listing([repr(n) for n in absent], 9)}" if absent else ""
-                raise DataError(
-                    f"{path}: no column with report text; found {shown}, expected some of {', '.join(SECTIONS)}{asked}. "
-                    "Say which column is what: --columns report=<column> study=<column>"
-                )
-    name, spec = _identifier(path, names, columns, given, id_column)
-    return Columns({s: columns[s] for s in SECTIONS if s in columns}, whose, name, spec)
-
-
-def _identifier(
-    path: Path, names: Sequence[str], columns: Mapping[str, Spec], given: Mapping[str, str], id_column: str | None
-) -> tuple[str | None, Spec | None]:
-    """What the ids are called and where they stand."""
-    if id_column is not None:
-        if "study" in given:
-            raise DataError("--id and --columns study=... both name the reports; give one of them")
-        if id_column in RESERVED:
-            raise DataError(
-                f"--id {id_column}: the output has columns {' and '.join(RESERVED)} of its own; rename the column, or "
-                f"read it as the study: --columns study={id_column} report=<column>"
-            )
-        if not id_column or id_column not in names:
-            raise DataError(
-                f"{path}: there is no column {id_column!r}; found {listing([repr(n) for n in names], 40)}; correct --id"
-            )
-        return id_column, id_column
-    if "study" in columns and not _absent({"study": columns["study"]}, names, path):
-        return "study", columns["study"]
-    own = next((name for name in OWN_IDS if name in names), None)
-    return own, own
-
-
-def _absent(columns: Mapping[str, Spec], names: Sequence[str], path: Path) -> list[str]:
-    """Columns that a mapping reads and the file lacks."""
-    return [field for spec in columns.values() for field in _fields(spec, path) if field not in names]
-
-
-def _fields(spec: Spec, path: Path) -> list[str]:
-    """The columns that a column name, a template or a pattern reads."""
-    if not isinstance(spec, str):
-        return [spec["column"]]
-    try:
-        fields = [field for _, field, _, _ in string.Formatter().parse(spec) if field is not None]
-    except ValueError as error:
-        raise DataError(f"{path}: {spec!r} is no column and no template of columns ({error})") from error
-    return fields or [spec]
-
-
 def _parquet_names(path: Path) -> list[str]:
     names = [name.strip() for name in pq.read_schema(path).names]
     check_names(names, path)
     return names
-
-
-def _shown(spec: Spec) -> str:
-    return f"column {spec!r}" if isinstance(spec, str) else f"column {spec['column']!r}"

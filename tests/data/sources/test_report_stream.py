@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cxrvl.data.sources.report_stream import ReportStream, parse_columns
+from cxrvl.data.sources.report_columns import parse_columns
+from cxrvl.data.sources.report_stream import ReportStream
 from cxrvl.errors import DataError
 
 LEARNT = {"study": "accession", "report": "text"}
