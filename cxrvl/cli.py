@@ -119,11 +119,19 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("--maps", help="folder for one overlay PNG per file and label")
     predict.add_argument("--max-unreadable", type=int, default=0, help="unreadable files to leave out (default 0)")
     predict.add_argument("--runs", help="folder of the runs (default: as in the config)")
-    encode = commands.add_parser("encode", help="embed the reports of a CSV file with a finished text run")
-    encode.add_argument("reports", help="CSV file with one column per section: findings, impression, report, ...")
+    encode = commands.add_parser("encode", help="embed the reports of a CSV or Parquet file with a finished text run")
+    encode.add_argument("reports", help="CSV (also .gz) or Parquet file, one row per report")
     encode.add_argument("--run", required=True, help="run id, or its first digits")
     encode.add_argument("--out", required=True, help="Parquet file to write; a stopped call continues")
-    encode.add_argument("--id", help="column that names the reports (default: study or id, where there is one)")
+    encode.add_argument(
+        "--columns", nargs="+", action="extend", metavar="SECTION=COLUMN",
+        help="which column holds what: report=text study=accession (default: as in the run's data.source.columns, where "
+        "the file has those columns, else columns named findings, impression, report, ...)",
+    )  # fmt: skip
+    encode.add_argument("--id", help="column that names the reports (default: the study's, or study or id)")
+    encode.add_argument(
+        "--precision", choices=("fp32", "bf16"), default="fp32", help="of the forward passes (default fp32)"
+    )
     encode.add_argument("--skip-empty", action="store_true", help="leave out reports that say nothing")
     export = commands.add_parser("export", help="write a finished text run as a sentence-transformers folder")
     export.add_argument("--run", required=True, help="run id, or its first digits")

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -144,6 +145,68 @@ def run_in_shell(commands, checkout):
         ["bash", "-c", script], cwd=checkout, env=environment, capture_output=True, text=True, timeout=240, check=False
     )
     return done.returncode, done.stdout + done.stderr
+
+
+SMALL_TEXT_RUN = (
+    "model.base.sizes.hidden_size=32", "model.base.sizes.intermediate_size=64", "data.batch_size=4", "data.num_workers=0",
+    "trainer.max_steps=2", "trainer.max_epochs=-1", "logger=none",
+)  # fmt: skip
+SMALL_PAIRS = (
+    "data.val_triplets=4", "evaluation.retrieval.bootstrap=5", "evaluation.styles.bootstrap=5",
+    "evaluation.errors.bootstrap=5",
+)  # fmt: skip
+
+
+def write_hospital(path):
+    """Reports of 60 studies, as a hospital's system might export them."""
+    sides, sizes = ("left", "right"), ("small", "moderate", "large")
+    ends = ("{size} {side} pleural effusion.", "Cardiomegaly.", "Nodule of {n} mm in the {side} upper lobe.")
+    rows = []
+    for n in range(60):
+        size, side = sizes[n % 3], sides[n % 2]
+        said = f"There is a {size} {side} pleural effusion. The heart is enlarged. A {n} mm nodule in the {side} upper lobe."
+        impression = ends[n % 5 % 3].format(size=size.capitalize(), side=side, n=n)
+        rows.append((f"A{n:03d}", f"P{n // 2}", f"FINDINGS: {said}\n\nIMPRESSION: {impression}"))
+    path.parent.mkdir(parents=True)
+    pd.DataFrame(rows, columns=["accession", "patient", "text"]).to_csv(path, index=False)
+
+
+@pytest.mark.slow
+def test_a_hospital_adapts_a_language_model_as_printed(configs, capsys, tmp_path, monkeypatch):
+    """The chapter's YAML files and commands, with a small model and few steps; run ids are what the reader sees."""
+    pytest.importorskip("sentence_transformers")
+    chapter = TEXT.split("\n## Language models that read reports\n")[1].split("\n## ")[0]
+    (block,) = (Block(*(part or "" for part in found)) for found in FENCE.findall(chapter) if found[1] == "bash")
+    masked, pairs, encode, export = (shlex.split(line)[1:] for line in block.commands())
+    for name in path_variables():
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    write_hospital(tmp_path / "data/hospital/reports.csv")
+    shutil.copy(tmp_path / "data/hospital/reports.csv", tmp_path / "reports.csv")
+    made = []
+
+    def run(words, *more, code=0):
+        assert words.count("model=text_smollm2") == (words[0] == "train")
+        words = ["model=text_llama_tiny" if word == "model=text_smollm2" else word for word in words]
+        if made:
+            words = [re.sub(r"(?<=run: )\w{16}(?=,)|^(?=.*\d)[\da-f]{8}$", made[-1], word) for word in words]
+        found, said = run_here([*words, *more], capsys)
+        assert found == code, f"{words}\n{said}"
+        done = {path.parent.name for path in tmp_path.glob("runs/*/status.json") if "done" in path.read_text()}
+        made.extend(done - set(made))
+        return said
+
+    run(masked, *SMALL_TEXT_RUN)
+    assert len(made) == 1
+    without = [word for word in pairs if word != "evaluation.probe=null"]
+    assert "(evaluation.probe=null leaves it out)" in run(without, *SMALL_TEXT_RUN, *SMALL_PAIRS, code=2)
+    run(pairs, *SMALL_TEXT_RUN, *SMALL_PAIRS)
+    assert len(made) == 2
+    assert "report from column 'text' (the run's data.source.columns); named by column 'accession'" in run(encode)
+    written = pd.read_parquet(tmp_path / encode[encode.index("--out") + 1])
+    assert written["study"].tolist() == [f"A{n:03d}" for n in range(60)]
+    run(export)
+    assert (tmp_path / export[export.index("--out") + 1] / "modules.json").is_file()
 
 
 @pytest.mark.parametrize("command", NOT_RUN)

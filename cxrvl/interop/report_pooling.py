@@ -1,6 +1,7 @@
 """How does sentence-transformers pool a report? Copied into exported folders: it needs torch and that library alone."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,20 @@ POOLINGS = ("mean", "weighted_mean", "last", "cls", "latent_attention")
 
 
 class ReportPooling(Module):
-    """Pools the tokens of the report: not those of a prompt, nor special tokens.
+    """Pools the tokens of the report: not those of a prompt, nor (without `pool_specials`) special tokens.
 
     Args:
         pooling: one of `POOLINGS`.
         width: of the hidden states.
-        before, behind: special tokens that the tokenizer puts around every text and that are not pooled.
+        before, behind: special tokens that the tokenizer puts around every text.
+        pool_specials: pool these, too.
+        blank: tokens of white space, which a text needs others besides.
         prompt_tokens: tokens of a prompt with a space behind it, as sentence-transformers counts them -> those that are
             the prompt's alone: a space belongs to the word behind it.
         latents, heads: of latent attention.
+
+    Raises:
+        ValueError: another pooling; at an empty text, or a prompt it was not made for.
     """
 
     def __init__(
@@ -33,6 +39,8 @@ class ReportPooling(Module):
         prompt_tokens: dict[str, int] | None = None,
         latents: int = 0,
         heads: int = 1,
+        pool_specials: bool = False,
+        blank: Sequence[int] = (),
     ) -> None:
         super().__init__()
         if pooling not in POOLINGS:
@@ -40,6 +48,7 @@ class ReportPooling(Module):
         self.options: dict[str, Any] = {
             "pooling": pooling, "width": width, "before": before, "behind": behind,
             "prompt_tokens": prompt_tokens or {}, "latents": latents, "heads": heads,
+            "pool_specials": pool_specials, "blank": list(blank),
         }  # fmt: skip
         if pooling == "latent_attention":
             self.latents = nn.Parameter(torch.zeros(latents, width))
@@ -51,8 +60,15 @@ class ReportPooling(Module):
         hidden: Tensor = features["token_embeddings"]
         attended = features["attention_mask"].to(hidden.device)
         place = attended.cumsum(dim=1)
-        length = attended.sum(dim=1, keepdim=True)
-        mask = attended.bool() & (place > self._skipped(features)) & (place <= length - self.options["behind"])
+        before, behind = self.options["before"], attended.sum(dim=1, keepdim=True) - self.options["behind"]
+        mask = attended.bool() & (place > self._skipped(features)) & (place <= behind)
+        blank = torch.tensor(self.options["blank"], dtype=torch.long, device=hidden.device)
+        said = mask & ~torch.isin(features["input_ids"].to(hidden.device), blank)
+        empty = int((~said.any(dim=1)).sum())
+        if empty:
+            raise ValueError(f"{empty} of {len(mask)} texts say nothing; leave empty texts out")
+        if self.options["pool_specials"]:
+            mask |= attended.bool() & ((place <= before) | (place > behind))
         features["sentence_embedding"] = self._pooled(hidden.float(), mask, attended)
         return features
 
@@ -60,9 +76,15 @@ class ReportPooling(Module):
         """How many tokens before the report are the prompt's or special."""
         given = features.get("prompt_length")
         if given is None:
-            return self.options["before"]
-        count = int(given.reshape(-1)[0]) if isinstance(given, Tensor) else int(given)
-        return max(self.options["before"], self.options["prompt_tokens"].get(str(count), count))
+            return int(self.options["before"])
+        count = str(int(given.reshape(-1)[0]) if isinstance(given, Tensor) else int(given))
+        known = self.options["prompt_tokens"]
+        if count not in known:
+            raise ValueError(
+                f"a prompt of {count} tokens is none that this model was exported with, so which tokens are the report's "
+                "is not known; name one of the folder's prompts (prompt_name=..., see its README.md), or none"
+            )
+        return max(int(self.options["before"]), int(known[count]))
 
     def _pooled(self, hidden: Tensor, mask: Tensor, attended: Tensor) -> Tensor:
         rows, pooling = torch.arange(len(hidden), device=hidden.device), self.options["pooling"]

@@ -15,6 +15,7 @@ from cxrvl.errors import RunError, WeightsError
 from cxrvl.models.text.encoder import TextEncoder
 from cxrvl.models.text.hugging_face import quiet
 from cxrvl.models.text.pooling import Cls, Last, LatentAttention, Mean, Pooling, WeightedMean
+from cxrvl.models.text.tokens import ReportTokenizer
 
 POOLINGS: Mapping[type[Pooling], str] = {
     Mean: "mean", WeightedMean: "weighted_mean", Last: "last", Cls: "cls", LatentAttention: "latent_attention",
@@ -22,7 +23,36 @@ POOLINGS: Mapping[type[Pooling], str] = {
 _SAMPLE = "heart"
 
 
-def write_sentence_transformers(encoder: TextEncoder, folder: Path, prompts: Mapping[str, str]) -> None:
+_README = """---
+library_name: sentence-transformers
+---
+
+# A text encoder for chest X-ray reports
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("<this folder>", trust_remote_code=True)  # the code is report_pooling.py, beside this file
+embeddings = model.encode(["The lungs are clear."]{prompt})
+```
+
+The folder embeds the text it is given. `cxrvl encode` first chooses sections and cleans them, as the run this comes from
+read its reports: {reading}. Give it texts prepared alike to get the same embeddings.
+
+Prompts are read and not pooled: {prompts}. Others, and empty texts, are refused.
+"""
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be written or holds something: RunError says which."""
+    file = next((place for place in (folder, *folder.parents) if place.exists() and not place.is_dir()), None)
+    if file is not None:
+        raise RunError(f"--out: {file} is a file; name a folder that is not there yet, or an empty one")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise RunError(f"--out: {folder} is not empty; name another folder")
+
+
+def write_sentence_transformers(encoder: TextEncoder, folder: Path, prompts: Mapping[str, str], reading: str) -> None:
     """Write an encoder, its adapters merged, as a folder for `SentenceTransformer(folder, trust_remote_code=True)`.
 
     The folder brings one file of code, the pooling, which is why that flag is needed; everything else is the library's.
@@ -33,16 +63,19 @@ def write_sentence_transformers(encoder: TextEncoder, folder: Path, prompts: Map
         encoder: in evaluation mode; it stays as it is.
         folder: must not exist yet, or be empty.
         prompts: name -> instruction, without a space behind it.
+        reading: how the run prepared its texts, in words, for the folder's README.md.
 
     Raises:
-        RunError: the folder holds files; WeightsError: sentence-transformers is not installed.
+        RunError: as `check_folder`; two prompts that the folder could not tell apart.
+        WeightsError: sentence-transformers is not installed.
     """
-    if folder.is_dir() and any(folder.iterdir()):
-        raise RunError(f"{folder} is not empty; name another folder")
+    check_folder(folder)
     if importlib.util.find_spec("sentence_transformers") is None:
         raise WeightsError("the export needs the package sentence-transformers: pip install 'cxrvl[export]'")
     from cxrvl.interop.report_pooling import ReportPooling
 
+    before, behind = _specials(encoder)
+    prompt_tokens = _prompt_tokens(encoder, prompts, behind)
     network = _merged(encoder)
     with quiet():
         network.save_pretrained(folder)
@@ -50,13 +83,14 @@ def write_sentence_transformers(encoder: TextEncoder, folder: Path, prompts: Map
     tokenizer.padding_side = encoder.tokenize.side
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token_id = encoder.tokenize.pad_id
+    tokenizer.split_special_tokens = tokenizer.init_kwargs["split_special_tokens"] = True  # as `ReportTokenizer` reads
     tokenizer.save_pretrained(folder)
     pooling = encoder.pooling
-    before, behind = _specials(encoder)
-    options: dict[str, Any] = {"pooling": POOLINGS[type(pooling)], "width": encoder.width}
-    if not encoder.tokenize.pool_specials:
-        options |= {"before": before, "behind": behind}
-    options["prompt_tokens"] = dict(_prompt_tokens(encoder, prompt, behind) for prompt in prompts.values())
+    options: dict[str, Any] = {
+        "pooling": POOLINGS[type(pooling)], "width": encoder.width, "before": before, "behind": behind,
+        "prompt_tokens": prompt_tokens, "pool_specials": encoder.tokenize.pool_specials,
+        "blank": _blank(encoder),
+    }  # fmt: skip
     if isinstance(pooling, LatentAttention):
         options |= {"latents": len(pooling.latents), "heads": pooling.multihead_attn.num_heads}
     module = ReportPooling(**options)
@@ -75,14 +109,16 @@ def write_sentence_transformers(encoder: TextEncoder, folder: Path, prompts: Map
     named = {name: f"{prompt} " for name, prompt in prompts.items()}
     about = {"prompts": named, "default_prompt_name": None, "similarity_fn_name": "cosine"}
     _write(folder / "config_sentence_transformers.json", about)
+    listed = ", ".join(f"`{name}` ({prompt})" for name, prompt in prompts.items()) or "this folder has none"
+    example = f', prompt_name="{next(iter(prompts))}"' if prompts else ""
+    readme = _README.format(reading=reading, prompts=listed, prompt=example)
+    (folder / "README.md").write_text(readme, encoding="utf-8")
 
 
 def _merged(encoder: TextEncoder) -> Any:
-    """The Hugging Face model with its adapters added to its weights; the encoder keeps its own."""
-    network: Any = copy.deepcopy(encoder.body.network).cpu()
-    if hasattr(network, "merge_and_unload"):
-        network = network.merge_and_unload()
-    return network.to(torch.float32)
+    """The Hugging Face model in float32 with its adapters added to its weights; the encoder keeps its own."""
+    network: Any = copy.deepcopy(encoder.body.network).cpu().to(torch.float32)
+    return network.merge_and_unload() if hasattr(network, "merge_and_unload") else network
 
 
 def _specials(encoder: TextEncoder) -> tuple[int, int]:
@@ -93,12 +129,29 @@ def _specials(encoder: TextEncoder) -> tuple[int, int]:
     return before, mask[::-1].index(0)
 
 
-def _prompt_tokens(encoder: TextEncoder, prompt: str, behind: int) -> tuple[str, int]:
-    """Tokens of a prompt as sentence-transformers counts them, and those that are attended to and not pooled here."""
-    counted = len(encoder.tokenize.backend(f"{prompt} ")["input_ids"]) - behind
-    start = len(prompt) + 1
-    tokens = encoder.tokenize([f"{prompt} {_SAMPLE}"], torch.tensor([[start, start + len(_SAMPLE)]]))
-    return str(counted), int(tokens.pool_mask[0].argmax() - tokens.attention_mask[0].argmax())
+def _blank(encoder: TextEncoder) -> list[int]:
+    """Tokens that stand for white space alone."""
+    backend = encoder.tokenize.backend
+    special = set(backend.all_special_ids)
+    known = [number for number in range(len(backend)) if number not in special]
+    texts = backend.batch_decode([[number] for number in known], clean_up_tokenization_spaces=False)
+    return [number for number, text in zip(known, texts, strict=True) if not text.strip()]
+
+
+def _prompt_tokens(encoder: TextEncoder, prompts: Mapping[str, str], behind: int) -> dict[str, int]:
+    """Tokens of each prompt as sentence-transformers counts them -> those that are attended to and not the report's."""
+    own = encoder.tokenize
+    bare = ReportTokenizer(own.backend, own.max_length, own.side)  # special tokens are no report's, pooled or not
+    found: dict[str, int] = {}
+    for prompt in prompts.values():
+        counted = str(len(own.backend(f"{prompt} ", split_special_tokens=True)["input_ids"]) - behind)
+        start = len(prompt) + 1
+        tokens = bare([f"{prompt} {_SAMPLE}"], torch.tensor([[start, start + len(_SAMPLE)]]))
+        skipped = int(tokens.pool_mask[0].argmax() - tokens.attention_mask[0].argmax())
+        if found.setdefault(counted, skipped) != skipped:
+            raise RunError(f"the prompt {prompt!r} has {counted} tokens, as another of the run's, but fewer of its own; "
+                           "sentence-transformers cannot tell them apart")  # fmt: skip
+    return found
 
 
 def _write(path: Path, content: Any) -> None:

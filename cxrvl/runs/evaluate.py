@@ -12,7 +12,7 @@ import torch
 from cxrvl.config.build import build
 from cxrvl.data.modules.base import CXRDataModule
 from cxrvl.data.rows import LabelledRows
-from cxrvl.errors import ConfigError
+from cxrvl.errors import ConfigError, DataError
 from cxrvl.evaluation.predictions import read_predictions, write_predictions
 from cxrvl.evaluation.probing import Network, Probing, Selective
 from cxrvl.files import read_json, write_json
@@ -79,7 +79,11 @@ def check_splits(table: LabelledRows, evaluations: Iterable[Evaluation]) -> None
         for split in evaluator.splits:
             table.split(split)
         if isinstance(evaluator, Selective):
-            evaluator.scored(table)
+            try:
+                evaluator.scored(table)
+            except DataError as error:
+                name = evaluation.name
+                raise DataError(f"evaluation.{name}: {error} (evaluation.{name}=null leaves it out)") from error
 
 
 def check_outputs(task: Task, evaluations: Iterable[Evaluation]) -> None:

@@ -1,17 +1,21 @@
 """A text run as a user makes it: two stages, every evaluation, new reports embedded, the folder others open."""
 
 import json
-import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 from cxrvl.data.sources.base import report_table
 from cxrvl.data.sources.phantom import PhantomSource
-from cxrvl.runs import encode
+from cxrvl.data.sources.report_stream import ReportStream
+from cxrvl.errors import RunError
+from cxrvl.runs.encode import ReportEncoder
+from cxrvl.runs.encode_file import encode_file
 from cxrvl.runs.store import RunStore
 
 SMALL = (
@@ -32,7 +36,8 @@ def chained(tmp_path_factory, cli_in):
     tasks = [f"data.tasks.{name}=null" for name in ("reworded", "shuffled", "labels", "mined", "partial")]
     cli(
         "train", "data=phantom_triplets", "task=contrastive_text", "evaluation=texts", *model, *SMALL, *few, *tasks,
-        "model/pooling=latent_attention", "model.pooling.latents=8", "model.pooling.heads=4", "name=contrastive",
+        "trainer.precision=bf16-mixed", "model/pooling=latent_attention", "model.pooling.latents=8",
+        "model.pooling.heads=4", "name=contrastive",
         f"+init_from={{run: '{masked.run_id}', parts: [body]}}",
     )  # fmt: skip
     (run,) = [run for run in RunStore(cli.runs) if run.run_id != masked.run_id]
@@ -70,8 +75,8 @@ def test_the_checkpoint_holds_adapters_and_pooling_and_a_hash_of_the_rest(chaine
 def test_reports_are_embedded_and_a_stopped_call_continues(chained, reports, tmp_path, monkeypatch):
     _, run = chained
     path, frame = reports
-    encoder = encode.ReportEncoder(run)
-    whole = encode.encode_csv(encoder, path, tmp_path / "whole.parquet", None, False, chunk=1000)
+    encoder, stream = ReportEncoder(run), ReportStream(path)
+    whole = encode_file(encoder, stream, tmp_path / "whole.parquet", chunk=1000)
     assert (whole.rows, whole.empty) == (60, 0)
     table = pq.read_table(tmp_path / "whole.parquet")
     assert table["study"].to_pylist() == frame["study"].tolist()
@@ -81,16 +86,16 @@ def test_reports_are_embedded_and_a_stopped_call_continues(chained, reports, tmp
     calls = []
     real = encoder.encode
 
-    def stopping(part):
+    def stopping(part, origin):
         calls.append(len(part))
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return real(part)
+        return real(part, origin)
 
     monkeypatch.setattr(encoder, "encode", stopping)
     with pytest.raises(KeyboardInterrupt):
-        encode.encode_csv(encoder, path, tmp_path / "parts.parquet", None, False, chunk=25)
-    encode.encode_csv(encoder, path, tmp_path / "parts.parquet", None, False, chunk=25)
+        encode_file(encoder, stream, tmp_path / "parts.parquet", chunk=25)
+    encode_file(encoder, stream, tmp_path / "parts.parquet", chunk=25)
     assert calls == [25, 25, 10, 10]
     again = pq.read_table(tmp_path / "parts.parquet")
     assert again["row"].to_pylist() == list(range(60))
@@ -98,31 +103,91 @@ def test_reports_are_embedded_and_a_stopped_call_continues(chained, reports, tmp
     assert not (tmp_path / "parts.parquet.parts").exists()
 
 
-@pytest.mark.slow
-def test_an_export_gives_the_same_embeddings(chained, reports, tmp_path):
-    sentence_transformers = pytest.importorskip("sentence_transformers")
+def vectors_of(path):
+    """Embeddings (N, D) of a file that `cxrvl encode` wrote."""
+    return np.stack(pq.read_table(path)["embedding"].to_numpy(zero_copy_only=False))
+
+
+@pytest.fixture(scope="module")
+def folder(chained, tmp_path_factory):
+    pytest.importorskip("sentence_transformers")
     cli, run = chained
+    path = tmp_path_factory.mktemp("exported") / "folder"
+    cli("export", "--run", run.run_id, "--out", str(path))
+    return path
+
+
+@pytest.fixture
+def exported(folder):
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(str(folder), trust_remote_code=True, device="cpu")
+
+
+@pytest.mark.slow
+def test_an_export_gives_the_same_embeddings(chained, reports, exported, tmp_path):
+    """Also of texts that hold the tokenizer's special tokens, and of a run that was trained in bfloat16."""
+    _, run = chained
     path, frame = reports
-    cli("export", "--run", run.run_id, "--out", str(tmp_path / "folder"))
-    cli("encode", str(path), "--run", run.run_id, "--out", str(tmp_path / "own.parquet"))
-    own = np.stack(pq.read_table(tmp_path / "own.parquet")["embedding"].to_numpy(zero_copy_only=False))
-    model = sentence_transformers.SentenceTransformer(str(tmp_path / "folder"), trust_remote_code=True, device="cpu")
+    special = " ".join(exported.tokenizer.all_special_tokens)
+    assert special
+    frame = frame.assign(
+        findings=[f"{text} {special} seen" if n % 2 and text else text for n, text in enumerate(frame["findings"])]
+    )
+    frame[["study", "findings", "impression"]].to_csv(path, index=False)
+    # Without cleaning, which would remove some of them.
+    encoder = ReportEncoder(run)
+    encoder.reading = replace(encoder.reading, cleaning=())
+    encode_file(encoder, ReportStream(path), tmp_path / "own.parquet")
+    own = vectors_of(tmp_path / "own.parquet")
     texts = [
         findings or impression for findings, impression in zip(frame["findings"], frame["impression"], strict=True)
     ]
-    np.testing.assert_allclose(model.encode(texts), own, atol=1e-5)
+    np.testing.assert_allclose(exported.encode(texts), own, atol=1e-5)
     # With the instruction of a task, which is attended to and not pooled.
     instruction = "Retrieve the impression that summarises these findings."
-    encoder = encode.ReportEncoder(run).task.encoder
     start = len(instruction) + 1
     with torch.no_grad():
-        asked = encoder.encode([f"{instruction} {text}" for text in texts[:9]],
-                               torch.tensor([[start, start + len(text)] for text in texts[:9]]))  # fmt: skip
-    there = model.encode(texts[:9], prompt_name="findings_impression")
+        asked = encoder.task.encoder.encode([f"{instruction} {text}" for text in texts[:9]],
+                                            torch.tensor([[start, start + len(text)] for text in texts[:9]]))  # fmt: skip
+    there = exported.encode(texts[:9], prompt_name="findings_impression")
     np.testing.assert_allclose(there, asked.numpy(), atol=1e-5)
     assert np.abs(there - own[:9]).max() > 1e-3
-    out = cli("export", "--run", run.run_id, "--out", str(tmp_path / "folder"), code=2)
-    assert "is not empty" in out
+
+    rounded = ReportEncoder(run, precision="bf16")
+    encode_file(rounded, ReportStream(path), tmp_path / "rounded.parquet")
+    assert 1e-4 < np.abs(vectors_of(tmp_path / "rounded.parquet") - own).max() < 0.1
+    metadata = json.loads(pq.read_schema(tmp_path / "rounded.parquet").metadata[b"cxrvl"])
+    assert metadata["precision"] == "bf16"
+
+
+@pytest.mark.slow
+def test_an_export_refuses_what_it_cannot_answer(exported):
+    with pytest.raises(ValueError, match="1 of 2 texts say nothing"):
+        exported.encode(["The lungs are clear.", ""])
+    with pytest.raises(ValueError, match="is none that this model was exported with"):
+        exported.encode(["The lungs are clear."], prompt="Say it. ")
+
+
+@pytest.mark.slow
+def test_an_export_says_what_it_is(folder):
+    said = (folder / "README.md").read_text()
+    assert "embeds the text it is given" in said
+    assert "section policy `findings_else_impression`, cleaning characters, " in said
+    assert "`findings_impression` (Retrieve the impression that summarises these findings.)" in said
+
+
+@pytest.mark.slow
+def test_where_an_export_is_not_written(chained, tmp_path):
+    cli, run = chained
+    (tmp_path / "file").write_text("a")
+    for out, said in (
+        (tmp_path, "is not empty"),
+        (tmp_path / "file", "is a file"),
+        (tmp_path / "file/x", "file is a file"),
+    ):
+        assert said in cli("export", "--run", run.run_id, "--out", str(out), code=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.slow
@@ -138,19 +203,78 @@ def test_what_encode_refuses(chained, reports, tmp_path):
     frame = pd.read_csv(path, keep_default_na=False)
     frame.loc[7, ["findings", "impression"]] = ""
     frame.to_csv(tmp_path / "empty.csv", index=False)
-    assert "line 9: nothing that the run's section policy 'findings_else_impression' asks for" in refused(
+    assert "row 8: nothing that the run's section policy 'findings_else_impression' asks for" in refused(
         tmp_path / "empty.csv"
     )
-    assert "holds the parts of another call" in refused(path)
-    shutil.rmtree(tmp_path / "out.parquet.parts")
+    # A refused call leaves nothing that is in the way of the corrected one.
     assert "there is no column 'name'" in refused(path, "--id", "name")
-    shutil.rmtree(tmp_path / "out.parquet.parts")
     pd.DataFrame({"text": ["a"]}).to_csv(tmp_path / "other.csv", index=False)
-    assert "no column with report text; found text" in refused(tmp_path / "other.csv")
-    shutil.rmtree(tmp_path / "out.parquet.parts")
+    assert "Say which column is what: --columns report=<column>" in refused(tmp_path / "other.csv")
     said = cli("encode", str(tmp_path / "empty.csv"), *out, "--skip-empty")
+    assert "named by column 'study'" in said
     assert "59 report(s) embedded" in said
     assert "1 empty one(s) left out" in said
+    # What cxrvl encode wrote may be written again.
+    said = cli("encode", str(tmp_path / "other.csv"), *out, "--columns", "report=text")
+    assert "report from column 'text' (--columns); no column names the reports" in said
+    assert pq.read_table(tmp_path / "out.parquet").column_names == ["row", "embedding"]
+
+
+@pytest.mark.slow
+def test_a_parquet_file_and_what_its_ids_are(chained, tmp_path):
+    cli, run = chained
+    ids = ["a", "a", "", None, "b", "a"]
+    table = pa.table({"row": ids, "accession": ids, "text": [f"Nodule of {n} mm." for n in range(6)]})
+    pq.write_table(table, tmp_path / "reports.parquet", row_group_size=4)
+    said = ("encode", str(tmp_path / "reports.parquet"), "--run", run.run_id, "--out", str(tmp_path / "out.parquet"))
+    assert "columns row and embedding of its own" in cli(*said, "--id", "row", "--columns", "report=text", code=2)
+    done = cli(*said, "--columns", "report=text", "study=accession")
+    assert "2 report(s) have no id, and 2 have the id of an earlier one" in done
+    written = pq.read_table(tmp_path / "out.parquet")
+    assert written["study"].to_pylist() == ["a", "a", "", "", "b", "a"]
+    assert written["row"].to_pylist() == list(range(6))
+    assert len(np.unique(vectors_of(tmp_path / "out.parquet"), axis=0)) == 6
+
+
+@pytest.mark.slow
+def test_encode_does_not_write_over_what_is_not_its_own(chained, reports, tmp_path):
+    cli, run = chained
+    path, _ = reports
+    before = path.read_bytes()
+    (tmp_path / "link.csv").symlink_to(path)
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "others.parquet")
+    named = (("reports.csv", "the file of the reports itself"), ("link.csv", "the file of the reports itself"),
+             ("others.parquet", "was not written by cxrvl encode"))  # fmt: skip
+    for name, said in named:
+        assert said in cli("encode", str(path), "--run", run.run_id, "--out", str(tmp_path / name), code=2)
+    (tmp_path / "b.csv").write_bytes(before)
+    assert "was not written by" in cli(
+        "encode", str(path), "--run", run.run_id, "--out", str(tmp_path / "b.csv"), code=2
+    )
+    assert path.read_bytes() == (tmp_path / "b.csv").read_bytes() == before
+    assert pq.read_table(tmp_path / "others.parquet").column_names == ["a"]
+    # Nor over parts that are another call's, or a folder that holds no parts.
+    (tmp_path / "x.parquet.parts").mkdir()
+    (tmp_path / "x.parquet.parts/kept").write_text("a")
+    out = ("--run", run.run_id, "--out", str(tmp_path / "x.parquet"))
+    assert "is not a folder of cxrvl encode" in cli("encode", str(path), *out, code=2)
+    assert (tmp_path / "x.parquet.parts/kept").is_file()
+
+
+@pytest.mark.slow
+def test_parts_of_another_call_are_kept(chained, reports, tmp_path, monkeypatch):
+    _, run = chained
+    path, _ = reports
+    encoder, stream, real = ReportEncoder(run), ReportStream(path), ReportEncoder.encode
+    monkeypatch.setattr(
+        encoder, "encode", lambda part, origin: real(encoder, part, origin) if part.index[0] < 30 else 1 / 0
+    )
+    with pytest.raises(ZeroDivisionError):
+        encode_file(encoder, stream, tmp_path / "out.parquet", chunk=30)
+    with pytest.raises(RunError, match="holds the parts of another call"):
+        encode_file(ReportEncoder(run, precision="bf16"), stream, tmp_path / "out.parquet", chunk=30)
+    (tmp_path / "out.parquet.parts/000000.parquet").unlink()
+    assert encode_file(ReportEncoder(run, precision="bf16"), stream, tmp_path / "out.parquet", chunk=30).rows == 60
 
 
 @pytest.mark.slow

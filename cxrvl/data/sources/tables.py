@@ -3,7 +3,7 @@
 import csv
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,6 +14,12 @@ from cxrvl.errors import DataError
 
 # Byte order marks of encodings that are not UTF-8; Excel's "Unicode text" writes the first.
 OTHER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+BROKEN = (
+    OSError,
+    EOFError,
+    zlib.error,
+    ValueError,
+)  # what pandas' parser, gzip and pyarrow raise; theirs are ValueErrors
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -26,29 +32,32 @@ def read_table(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".parquet":
             frame = pd.read_parquet(path)
-            names = [str(name).strip() for name in frame.columns]
+            check_names([str(name).strip() for name in frame.columns], path)
         else:
-            names = check_rows(path)
+            check_rows(path)
             options: dict[str, Any] = {"dtype": str, "keep_default_na": False, "na_values": [""]}
             frame = pd.read_csv(path, encoding="utf-8-sig", **options)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; set the path, or data.root") from error
-    except (OSError, EOFError, zlib.error, ValueError) as error:  # pandas' parser and pyarrow raise ValueErrors
-        raise DataError(f"{path}: cannot be read as a table ({_one_line(error)}); expected CSV or Parquet") from error
-    twice = sorted({name for name in names if name and names.count(name) > 1})
-    if twice:
-        raise DataError(f"{path}: column {listing([repr(name) for name in twice])} appears twice; rename one")
-    if path.suffix != ".parquet" and not isinstance(frame.index, pd.RangeIndex):
-        raise DataError(f"{path}: its rows have more fields than its header; quote the fields that contain a comma")
+    except BROKEN as error:
+        raise DataError(f"{path}: cannot be read as a table ({one_line(error)}); expected CSV or Parquet") from error
     frame.columns = pd.Index([str(name).strip() for name in frame.columns])
     return frame.reset_index(drop=True)
 
 
-def check_rows(path: Path) -> list[str]:
-    """Read a CSV's rows once, refuse those that are cut off, and return the header's names, "" where it names none.
+def check_names(names: Sequence[str], path: Path) -> None:
+    """Refuse two columns of one name: DataError names them."""
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        raise DataError(f"{path}: column {listing([repr(name) for name in twice])} appears twice; rename one")
 
-    pandas fills the rest of a cut row with empty fields, which would read as "not stated". Errors name the row, counted
-    from 1 below the header, and never quote it: it may hold a patient's data.
+
+def check_rows(path: Path) -> list[str]:
+    """Read a CSV's rows once, one at a time, and return the header's names, "" where it names none.
+
+    Refuses columns of one name, rows that are cut off, and rows longer than the header: pandas fills the rest of a cut
+    row with empty fields, which would read as "not stated", and may take the first field of long ones for an index.
+    Errors name the row, counted from 1 below the header, and never quote it: it may hold a patient's data.
     """
     opened: Any = gzip.open if path.suffix == ".gz" else open
     number = 0
@@ -56,6 +65,7 @@ def check_rows(path: Path) -> list[str]:
         with opened(path, "rt", encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(_without_nul(stream, path))
             names = [name.strip() for name in next(reader, [])]
+            check_names(names, path)
             needed = max((i + 1 for i, name in enumerate(names) if name), default=0)
             for length in map(len, reader):
                 number += length > 0  # an empty line is no row
@@ -63,6 +73,11 @@ def check_rows(path: Path) -> list[str]:
                     raise DataError(
                         f"{path}, row {number}: it ends after {length} of {needed} fields; the file was cut off or "
                         "damaged there: fetch it again, or mend the row"
+                    )
+                if length > max(len(names), 1):
+                    raise DataError(
+                        f"{path}, row {number}: it has more fields than its header ({length}, not {len(names)}); quote "
+                        "the fields that contain a comma"
                     )
     except UnicodeDecodeError as error:
         raise DataError(f"{path}{_where_not_utf8(path, opened)}; save the file as UTF-8") from error
@@ -96,5 +111,6 @@ def _where_not_utf8(path: Path, opened: Any) -> str:
     return ": cannot be read as UTF-8 (it ends inside a character)"
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Return an error's message without line breaks."""
     return " ".join(str(error).split())

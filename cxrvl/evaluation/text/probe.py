@@ -64,7 +64,7 @@ class LabelProbeEvaluator:
     def scored(self, table: "ReportTable") -> np.ndarray:
         """Return the rows (n,) int64 of the report table that are read; DataError where it has no labels."""
         if not table.labels:
-            raise DataError(f"{table.split_name!r} has no labels to probe; leave the evaluation out")
+            raise DataError(f"{table.split_name!r} has no labels to probe; map some, or leave the evaluation out")
         train, *rest = self.splits
         return np.concatenate(
             [chosen_reports(table, [train], self.train_reports), chosen_reports(table, rest, self.reports)]

@@ -1,0 +1,150 @@
+"""How is a file of a million reports embedded in little memory, continued after a stop, and never written over?"""
+
+import hashlib
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cxrvl.data.sources.report_stream import CHUNK, Chunk, ReportStream
+from cxrvl.errors import DataError, RunError
+from cxrvl.files import read_json, write_atomic, write_json
+from cxrvl.runs.encode import ReportEncoder
+
+log = logging.getLogger("cxrvl")
+ABOUT = "about.json"
+_METADATA = b"cxrvl"
+_MADE_BY = "cxrvl encode"
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What was written. rows: reports with an embedding. empty: left out, as they say nothing. width: of a vector."""
+
+    rows: int
+    empty: int
+    width: int
+
+
+def check_out(source: Path, out: Path) -> None:
+    """Refuse to write where something else lies.
+
+    Raises:
+        DataError: `out` is a folder or in none, the reports' own file, or a file that `cxrvl encode` did not write.
+    """
+    if out.is_dir() or not out.parent.is_dir():
+        raise DataError(f"--out: {out} is a folder" if out.is_dir() else f"--out: there is no folder {out.parent}")
+    if not out.exists():
+        return
+    if source.exists() and out.samefile(source):
+        raise DataError(f"--out: {out} is the file of the reports itself; name another file")
+    if not _is_ours(out):
+        raise DataError(f"--out: {out} exists and was not written by {_MADE_BY}; name another file, or remove it")
+
+
+def encode_file(
+    encoder: ReportEncoder, reports: ReportStream, out: Path, skip_empty: bool = False, chunk: int = CHUNK
+) -> Encoded:
+    """Embed reports into a Parquet file: the id, the 0-based data row, and the embedding.
+
+    What is done is kept beside `out` in parts; the same call after a stop continues there. Memory holds one chunk.
+
+    Args:
+        out: see `check_out`.
+        skip_empty: leave out reports that say nothing, instead of refusing the file.
+
+    Raises:
+        DataError: as `check_out`; a report that says nothing.
+        RunError: the parts of another call lie there.
+    """
+    check_out(reports.path, out)
+    parts = out.with_name(f"{out.name}.parts")
+    about = {"made_by": _MADE_BY, "run": encoder.run.run_id, "weights": encoder.weights, "precision": encoder.precision,
+             "reading": repr(encoder.reading), "source": _digest(reports.path), "columns": repr(reports.columns),
+             "skip_empty": skip_empty, "chunk": chunk}  # fmt: skip
+    _claim(parts, about)
+    rows = empty = 0
+    for number, part in enumerate(reports.chunks(chunk)):
+        path = parts / f"{number:06d}.parquet"
+        if not path.is_file():
+            table = _embedded(encoder, part, reports, skip_empty)
+            write_atomic(path, partial(_write_part, table))
+            log.info("%s of %s reports embedded", int(part.sections.index[-1]) + 1, reports.rows)
+        written = pq.read_metadata(path).num_rows
+        rows += written
+        empty += len(part.sections) - written
+    _join(parts, out, about)
+    shutil.rmtree(parts)
+    return Encoded(rows, empty, encoder.width)
+
+
+def _embedded(encoder: ReportEncoder, part: Chunk, reports: ReportStream, skip_empty: bool) -> pa.Table:
+    there, vectors = encoder.encode(part.sections, str(reports.path))
+    rows = part.sections.index.to_numpy()
+    if not there.all() and not skip_empty:
+        raise DataError(
+            f"{reports.path}, row {int(rows[~there][0]) + 1}: nothing that the run's section policy "
+            f"{encoder.reading.policy!r} asks for; leave such reports out with --skip-empty"
+        )
+    columns: dict[str, pa.Array] = {"row": pa.array(rows[there], pa.int64())}
+    if part.ids is not None and reports.columns.name is not None:
+        columns = {reports.columns.name: pa.array(part.ids.to_numpy(dtype=object)[there], pa.string()), **columns}
+    flat = pa.array(vectors.reshape(-1), pa.float32())
+    columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, encoder.width)
+    return pa.table(columns)
+
+
+def _claim(parts: Path, about: dict[str, Any]) -> None:
+    """Make the folder of the parts, or take it up again: where it is of this call, or holds no part yet.
+
+    Raises:
+        RunError: another call left its parts there, or it is no such folder.
+    """
+    path = parts / ABOUT
+    if parts.exists():
+        found = [file.name for file in parts.iterdir() if not file.name.startswith(".")] if parts.is_dir() else [""]
+        if found and not path.is_file():
+            raise RunError(f"{parts} is not a folder of {_MADE_BY}; remove it, or name another --out")
+        if any(name != ABOUT for name in found) and read_json(path) != about:
+            raise RunError(f"{parts} holds the parts of another call (run, file or options differ); remove it, or name "
+                           "another --out")  # fmt: skip
+    parts.mkdir(parents=True, exist_ok=True)
+    write_json(path, about)
+
+
+def _join(parts: Path, out: Path, about: dict[str, Any]) -> None:
+    """Write the parts one after another into the file itself."""
+    files = sorted(parts.glob("*.parquet"))
+    schema = pq.read_schema(files[0]).with_metadata({_METADATA: json.dumps(about, sort_keys=True).encode()})
+
+    def write(file: Any) -> None:
+        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            for path in files:
+                writer.write_table(pq.read_table(path).replace_schema_metadata(schema.metadata))
+
+    write_atomic(out, write)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file says of itself that it was written here."""
+    try:
+        found = (pq.read_schema(path).metadata or {}).get(_METADATA, b"{}")
+        about = json.loads(found)
+    except (OSError, ValueError):  # no Parquet file, or another's words under that key
+        return False
+    return isinstance(about, dict) and about.get("made_by") == _MADE_BY
+
+
+def _write_part(table: pa.Table, file: Any) -> None:
+    pq.write_table(table, file, compression="zstd")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
