@@ -7,10 +7,11 @@ from itertools import pairwise
 import pytest
 import pytorch_lightning as pl
 import torch
-from self_training_runs import RELEASED, VIT, Stepwise, config_of, copied, fit, same
+from self_training_runs import RELEASED, TINY, VIT, Stepwise, config_of, copied, fit, same
 
 from cxrvl.config.compose import compose_config, resolved
 from cxrvl.errors import ConfigError, RunError, WeightsError
+from cxrvl.runs.making import make_upstream
 from cxrvl.runs.parts import Weights, take
 from cxrvl.runs.trainer import build_data, build_task
 from cxrvl.tasks.inspection import FILE
@@ -342,6 +343,56 @@ def test_heads_take_turns_where_a_step_leaves_one_out(folder):
     assert turns("task.classes_only_from=1")
     assert turns(*RELEASED, "task.dino_on_labelled=false")
     assert turns("data.generation=0")
+
+
+def test_three_sets_that_state_one_finding_each_train_together(folder):
+    """A third of the pseudo-labels of an image counts, of the heads' other two nothing is said in its set."""
+    network = ("data=mixture_self_training", "model=distl_resnet10_narrow")
+    config = resolved(compose_config([
+        *network, "task=self_training", *(word for word in TINY if word != "data.source.images=160"),
+        "trainer.max_epochs=1", f"paths.stores={folder}/stores",
+    ]))  # fmt: skip
+    for source in config["data"]["source"]["sources"]:
+        source["images"] = 80
+    before = build_task(config)
+    task, _, trainer = fit(config, folder)
+    assert trainer.callback_metrics["train/pseudo_labels_used"] == pytest.approx(1 / 3)
+    last, first = (one.model.class_head.mlp[-1].weight for one in (task, before))
+    assert all(not torch.equal(a, b) for a, b in zip(last, first, strict=True)), "all three are learnt"
+    config["data"]["pseudo_labels_of"] = "all"
+    assert fit(config, folder)[2].callback_metrics["train/pseudo_labels_used"] == 1
+
+
+def test_a_resume_point_that_does_not_count_labels_still_loads(folder):
+    task = build_task(config_of(folder))
+    task.labelled_images = 12
+    kept: dict = {}
+    task.on_save_checkpoint(kept)
+    task.on_load_checkpoint(kept)
+    assert task.labelled_images == 12
+    del kept["self_training"]["labelled_images"]
+    task.on_load_checkpoint(kept)
+    assert task.labelled_images == 0
+
+
+def test_the_released_peak_follows_the_batch():
+    for size, peak in ((16, 5e-5), (32, 1e-4)):
+        words = ["data=phantom_self_training", "model=distl_vit_micro", "task=self_training_release"]
+        config = resolved(compose_config([*words, f"data.batch_size={size}"]))
+        assert config["task"]["schedule"]["peak"] == peak
+
+
+def test_a_chain_is_refused_before_its_first_run_is_made(folder, monkeypatch):
+    def made(overrides):
+        raise AssertionError("a run was made")
+
+    monkeypatch.setattr("cxrvl.runs.processes.train", made)
+    words = ["experiment=phantom/distl_t1", "data.source.images=160", "data.store.size=32", f"paths.runs={folder}/runs"]
+    for word, told in (("task.roles.teacher=[]", r"task\.roles\.teacher is empty"), ("data.ratio=abc", "is 'abc'")):
+        with pytest.raises(ConfigError, match=told):
+            make_upstream(resolved(compose_config([*words, word])))
+    with pytest.raises(AssertionError, match="a run was made"):
+        make_upstream(resolved(compose_config(words)))
 
 
 def test_a_stream_without_a_loss_is_refused(folder):
