@@ -52,7 +52,7 @@ def fit(
     quieten()
     set_up_process(config)
     data, task = build_data(config), task or build_task(config)
-    trainer = build_trainer(config, folder, list(callbacks))
+    trainer = build_trainer(config, folder, list(callbacks), task.heads_take_turns(data))
     trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
     return task, data, trainer
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from cxrvl.config.numbers import number, whole
 from cxrvl.data.checks import listing
 from cxrvl.data.fingerprints import digest
 from cxrvl.data.folds import LABELLED, distl_folds, kfold, label_fractions, without_positive
@@ -63,6 +64,9 @@ def resplit(
     if fold is not None:
         table = _one_fold(table, members, fold, folds, split_seed)
     if label_fraction is not None:
+        number("data.label_fraction", label_fraction)
+        if unlabelled_folds is not None:
+            whole("data.unlabelled_folds", unlabelled_folds)
         table = _labelled_part(table, members, label_fraction, unlabelled_folds, split_seed)
     return table
 

@@ -32,6 +32,11 @@ class DinoLoss(nn.Module):
         centre_momentum: float = 0.9,
     ) -> None:
         super().__init__()
+        if isinstance(prototypes, bool) or not isinstance(prototypes, int) or prototypes < 1:
+            raise ConfigError(
+                f"DINO loss: prototypes={prototypes}; expected a whole number of at least 1. A model without a feature head "
+                "has none: task.dino=null task.dino_weight=0"
+            )
         for name, value in (("student", student_temperature), ("teacher", teacher_temperature)):
             if not value > 0:
                 raise ConfigError(f"DINO loss: {name}_temperature={value}; expected a number above 0")

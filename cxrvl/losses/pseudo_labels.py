@@ -22,8 +22,8 @@ class PseudoLabelLoss(nn.Module):
     A subclass writes `targets`. No gradient reaches the teacher. Computed in float32 under autocast.
     """
 
-    def targets(self, teacher: Tensor) -> tuple[Tensor, Tensor]:
-        """Return targets in [0, 1] and which entries count, both (B, L), of teacher logits (B, L)."""
+    def targets(self, teacher: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return targets in [0, 1] and which entries count, both (B, L), of teacher logits (B, L); known as below."""
         raise NotImplementedError
 
     def observe_labels(self, targets: Tensor) -> None:
@@ -50,7 +50,7 @@ class PseudoLabelLoss(nn.Module):
             )
         student, teacher = _at_least_single(student), _at_least_single(teacher.detach())
         with torch.no_grad():
-            targets, counts = self.targets(teacher)
+            targets, counts = self.targets(teacher, known)
             counts = counts if known is None else counts & known
         terms = torch.where(counts, self.penalty(student, targets.to(student.dtype)), 0.0)
         count = counts.sum()
@@ -69,7 +69,7 @@ class SoftPseudoLabels(PseudoLabelLoss):
             raise ConfigError(f"pseudo-labels: temperature={temperature}; expected a number above 0")
         self.temperature = temperature
 
-    def targets(self, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    def targets(self, teacher: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the teacher's probabilities; all count."""
         return (teacher / self.temperature).sigmoid(), torch.ones_like(teacher, dtype=torch.bool)
 
@@ -97,7 +97,7 @@ class HardPseudoLabels(PseudoLabelLoss):
             )
         self.positive, self.negative = positive, negative
 
-    def targets(self, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    def targets(self, teacher: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return decisions, and where they are sure."""
         probabilities = teacher.sigmoid()
         present = probabilities >= self.positive
@@ -140,11 +140,12 @@ class AlignedPseudoLabels(HardPseudoLabels):
         known = (targets == 0) | (targets == 1)
         self._count(self.labelled, torch.where(known, targets, 0.0), known)
 
-    def targets(self, teacher: Tensor) -> tuple[Tensor, Tensor]:
-        """Return decisions of the aligned probabilities, and where they are sure."""
+    def targets(self, teacher: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return decisions of the aligned probabilities, and where they are sure; only known entries are counted."""
         if self.training:
-            self._count(self.predicted, teacher.sigmoid(), torch.ones_like(teacher))
-        return super().targets(teacher + self.shift().to(teacher.dtype) if self.align else teacher)
+            entries = torch.ones_like(teacher) if known is None else known.to(teacher.dtype)
+            self._count(self.predicted, teacher.sigmoid() * entries, entries)
+        return super().targets(teacher + self.shift().to(teacher.dtype) if self.align else teacher, known)
 
     def shift(self) -> Tensor:
         """Return what is added to each label's logits (L,)."""

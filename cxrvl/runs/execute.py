@@ -189,7 +189,7 @@ def _compute(run: Run, config: dict[str, Any]) -> list[str]:
     callbacks = [
         Throughput(), *picture_callbacks(config, run.folder), progress, keeper, StopAtResumePoint(keeper),
     ]  # fmt: skip
-    trainer = build_trainer(config, run.folder, callbacks)
+    trainer = build_trainer(config, run.folder, callbacks, task.heads_take_turns(data))
     refuse_split_batchnorm(trainer, task)
     with tracked(trainer.loggers, run.folder):
         if not trained:

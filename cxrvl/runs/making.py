@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,8 @@ def make_upstream(config: dict[str, Any]) -> None:
     if missing and place().started_by == "torchrun":
         # Its store knows one group of processes; a second one would meet what the first left there.
         raise _failed(missing[0], "torchrun starts one run; make it beforehand")
+    if missing:
+        refuse_early([*(link.config for link in missing), config])
     for link in missing:
         if link.run.state() == "failed" and SWEEP in os.environ:
             raise _failed(link, "it failed before, and a sweep does not try again by itself")
@@ -74,6 +77,21 @@ def make_upstream(config: dict[str, Any]) -> None:
             flush=True,
         )
         _make(link)
+
+
+def refuse_early(configs: Sequence[dict[str, Any]]) -> None:
+    """Build the light ones of the tasks of a chain, with their data modules, and drop them: nothing is read or trained.
+
+    Raises:
+        ConfigError: settings that the task or its data refuse, before hours go into the runs in front of it.
+    """
+    from cxrvl.config.targets import locate
+    from cxrvl.runs.trainer import build_data, build_task
+
+    for config in configs:
+        if getattr(locate(config["task"]["_target_"], "task"), "LIGHT", False):
+            build_data(config)
+            build_task(config, pretrained=False)
 
 
 def _starts_from(link: Link, other: Link) -> bool:

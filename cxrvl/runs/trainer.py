@@ -90,15 +90,20 @@ def _unweighted(node: Any) -> Any:
     return node
 
 
-def build_trainer(config: dict, folder: Path, callbacks: list[pl.Callback]) -> pl.Trainer:
+def build_trainer(
+    config: dict, folder: Path, callbacks: list[pl.Callback], heads_take_turns: bool = False
+) -> pl.Trainer:
     """Build the trainer of a run, for this process as one of those that compute it; it never starts another.
+
+    Args:
+        heads_take_turns: see `Task`; several processes then look which parameters a step trains.
 
     Raises:
         ConfigError: settings Lightning does not accept, or several processes asked of one that is alone.
     """
     settings = dict(config["trainer"])
     environment = cluster_environment()
-    settings["strategy"] = _strategy(settings["strategy"])
+    settings["strategy"] = _strategy(settings["strategy"], heads_take_turns)
     settings["enable_progress_bar"] = settings["enable_progress_bar"] and sys.stderr.isatty()
     # warn: on a GPU a few operators (bilinear upsampling backward) have no deterministic form yet.
     settings["deterministic"] = "warn" if settings["deterministic"] else False
@@ -128,7 +133,7 @@ def cluster_environment() -> ClusterEnvironment:
     return LightningEnvironment() if started_by == "nobody" else TorchElasticEnvironment()
 
 
-def _strategy(name: str) -> str | Strategy:
+def _strategy(name: str, heads_take_turns: bool) -> str | Strategy:
     """Return how processes share the training; one alone shares nothing."""
     if place().world == 1:
         return "auto"
@@ -136,7 +141,7 @@ def _strategy(name: str) -> str | Strategy:
         from cxrvl.runs.sharding import ShardedStrategy
 
         return ShardedStrategy()
-    return name
+    return "ddp_find_unused_parameters_true" if heads_take_turns and name in ("auto", "ddp") else name
 
 
 def local_processes(config: dict) -> int:

@@ -98,6 +98,9 @@ class Task(pl.LightningModule):
 
     # What a subclass writes.
 
+    LIGHT: ClassVar[bool] = False
+    """Quick to build without its weights: a run that makes others first builds it before, to refuse its settings in time."""
+
     OUTPUTS: ClassVar[tuple[str, ...]] = ("logits",)
     """Names under which an evaluator can ask for scores of what `predict_step` returns."""
 
@@ -113,6 +116,10 @@ class Task(pl.LightningModule):
     def validation_metrics(self, outputs: dict[str, Tensor]) -> dict[str, float]:
         """Return metrics of the whole validation split from its concatenated outputs."""
         return {}
+
+    def heads_take_turns(self, data: Any) -> bool:
+        """Return whether some training steps on these data leave parameters out that others train; devices wait for them."""
+        return False
 
     # What Lightning calls.
 

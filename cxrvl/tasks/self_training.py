@@ -4,6 +4,7 @@ DISTL (Park et al., Nature Communications 2022): self-distillation (DINO), self-
 and correction by labels, generation after generation.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,10 +27,14 @@ from cxrvl.tasks.gradients import clip_each
 from cxrvl.tasks.inspection import stop_if_not_finite
 from cxrvl.tasks.optimizer_memory import OptimizerMemory
 from cxrvl.tasks.released import ReleasedSchedule
-from cxrvl.tasks.self_training_parts import Roles, Seen, StudentAndTeacher, Views, check_losses, single
+from cxrvl.tasks.self_training_checks import check_losses, check_single_images, check_sizes
+from cxrvl.tasks.self_training_parts import Roles, Seen, StudentAndTeacher, Views, single
+from cxrvl.tasks.teacher_schedules import ramp as ramp_in
+from cxrvl.tasks.teacher_schedules import teacher_temperature
 from cxrvl.tasks.teaching import Momentum, Teaching, checksum
 from cxrvl.tasks.watching import CollapseWatch, PseudoLabelWatch, spread
 
+log = logging.getLogger(__name__)
 LABELLED, UNLABELLED = "labelled", "unlabelled"
 
 
@@ -68,6 +73,8 @@ class SelfTraining(Task):
         decay_tokens: decay class token and position table of a transformer too, as released.
         keep_optimizer: offer the moments of Adam as the part `optimizer`, which the next generation may start from; False,
             as released: every generation begins without.
+        teacher_temperature_warmup: start and epochs: the teacher's temperature goes from start to dino's own over so many
+            epochs, as DINO's; None = dino's own throughout, as the released DISTL.
         options: of `Task`.
 
     Raises:
@@ -97,6 +104,7 @@ class SelfTraining(Task):
         freeze_prototypes: int = 0,
         decay_tokens: bool = False,
         keep_optimizer: bool = False,
+        teacher_temperature_warmup: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(model, optimizer, **options)
@@ -107,8 +115,9 @@ class SelfTraining(Task):
         self.labelled_weight, self.pseudo_label_source = labelled_weight, pseudo_label_source
         self.dino_on_labelled, self.ramp, self.classes_only_from = dino_on_labelled, ramp, classes_only_from
         self.schedule, self.clip_each_at, self.freeze_prototypes = schedule, clip_each, freeze_prototypes
-        self.decay_tokens = decay_tokens
+        self.decay_tokens, self.temperature_warmup = decay_tokens, teacher_temperature_warmup
         check_losses(self)
+        check_sizes(self)
         if model.feature_head is not None and not dino_weight:
             model.feature_head.requires_grad_(False)  # no loss reaches it
         self.teacher: SelfTrainingNetwork = make_teacher(model)  # type: ignore[assignment]
@@ -120,10 +129,12 @@ class SelfTraining(Task):
         self._view_sets: dict[frozenset[str], Views] = {}
         self._initial = checksum(model), checksum(self.teacher)
         self._continued = self._ticks = False
+        self.labelled_images, self._one_pass = 0, 1
         self._terms: dict[str, Tensor] = {}
         self._shown: dict[str, Tensor] = {}
         self._teacher_means: list[Tensor] = []
 
+    LIGHT: ClassVar[bool] = True
     OUTPUTS: ClassVar[tuple[str, ...]] = StudentAndTeacher._fields
 
     @classmethod
@@ -198,6 +209,8 @@ class SelfTraining(Task):
                 "task.self_training_weight above 0, or train on labels alone with data.generation=0"
             )
         self._shown |= {name: value.detach() for name, value in self._terms.items()}
+        shown = {"labelled_images": self.labelled_images, "corrections": self.labelled_images / self._one_pass}
+        self._shown |= {name: torch.tensor(float(value)) for name, value in shown.items()}
         main = unlabelled if unlabelled is not None else batch[LABELLED]
         return StepOutput(torch.stack(losses).sum(), len(main["index"]), dict(self._shown))
 
@@ -205,7 +218,7 @@ class SelfTraining(Task):
         """Return the loss against pseudo-labels."""
         assert self.pseudo_labels is not None
         assert seen.pseudo_labels is not None
-        loss, count = self.pseudo_labels(seen.logits, seen.pseudo_labels)
+        loss, count = self.pseudo_labels(seen.logits, seen.pseudo_labels, seen.known)
         loss = self.over_devices(loss, count)
         self._terms |= {"self_training": loss, "pseudo_labels_used": count / seen.logits.numel()}
         return loss
@@ -213,6 +226,7 @@ class SelfTraining(Task):
     def _correction(self, part: Batch, seen: Seen) -> Tensor:
         """Return the loss against labels."""
         loss = self.labelled_loss(single(seen.logits), part["target"])
+        self.labelled_images += len(part["target"]) * device_count()
         if self.pseudo_labels is not None:
             self.pseudo_labels.observe_labels(part["target"])
         if isinstance(self.labelled_loss, MultilabelLoss):
@@ -224,12 +238,12 @@ class SelfTraining(Task):
         """Return the DINO loss, the mean over all images, and keep what the centre is to follow."""
         assert self.dino is not None
         places = [self.views.names.index(name) for name in self.roles.teacher]
-        total = sum(one.images for one in seen)
+        total, temperature = sum(one.images for one in seen), self._teacher_temperature()
         losses, teachers = [], []
         for one in seen:
             assert one.scores is not None
             student, teacher = one.scores
-            losses.append(self.dino(student, teacher, places) * (one.images / total))
+            losses.append(self.dino(student, teacher, places, temperature) * (one.images / total))
             teachers.append(teacher)
         scores = torch.cat(teachers)
         self._teacher_means.append(scores.mean(dim=0, keepdim=True, dtype=self.dino.centre.dtype))
@@ -237,7 +251,7 @@ class SelfTraining(Task):
         self._terms["dino"] = loss
         if self._logs_are_due():
             embeddings = torch.cat([one.embeddings for one in seen])
-            state = spread(scores, self.dino.centre, self.dino.teacher_temperature, embeddings)
+            state = spread(scores, self.dino.centre, temperature, embeddings)
             self._terms |= state
             if self.collapse is not None:
                 self.collapse.see(state, self.trainer.global_step)
@@ -253,7 +267,7 @@ class SelfTraining(Task):
         wanted = set(every if dino else ()) | {roles.classes if classes else "", roles.pseudo_label if pseudo else ""}
         views = self._drawn(part, frozenset(wanted & set(every)))
         shown = list(every) if dino else [roles.classes] if classes else []
-        seen = Seen(len(part["index"]))
+        seen = Seen(len(part["index"]), known=part.get("known"))
         student = None
         if shown:
             student = self.model.views([views[n] for n in shown], [shown.index(roles.classes)] if classes else [], dino)
@@ -294,7 +308,17 @@ class SelfTraining(Task):
 
     def _ramp(self) -> float:
         """Return a(e)."""
-        return 1.0 if self.ramp is None else self.ramp * (self.current_epoch + 1) / (self.trainer.max_epochs or 1)
+        return 1.0 if self.ramp is None else ramp_in(self.current_epoch, self.trainer.max_epochs or 1, self.ramp)
+
+    def _teacher_temperature(self) -> float:
+        """Return the teacher's temperature in this epoch."""
+        assert self.dino is not None
+        own = self.dino.teacher_temperature
+        if self.temperature_warmup is None:
+            return own
+        return teacher_temperature(
+            self.current_epoch, self.temperature_warmup["start"], own, self.temperature_warmup["epochs"]
+        )
 
     def _logs_are_due(self) -> bool:
         trainer: Any = self.trainer  # Lightning sets the period by name
@@ -306,11 +330,15 @@ class SelfTraining(Task):
         """Learn what schedules count, and refuse a teacher that was forgotten at the start.
 
         Raises:
-            ConfigError: weights were given to the student alone, or a ramp without epochs.
+            ConfigError: weights were given to the student alone, a ramp without epochs, labels that are to be learnt and
+                are never shown, or batches too small for the network.
         """
-        self.clock, self.clock_steps = self.trainer.datamodule.clock()  # type: ignore[attr-defined]
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        self.clock, self.clock_steps = data.clock()
         if (self.trainer.max_epochs or -1) < 1:
             raise ConfigError("task=self_training counts epochs; set trainer.max_epochs, not trainer.max_steps alone")
+        self._check_labels(data)
+        check_single_images(self, data)
         student, teacher = checksum(self.model), checksum(self.teacher)
         if not self._continued and student != self._initial[0] and teacher == self._initial[1]:
             raise ConfigError(
@@ -318,6 +346,40 @@ class SelfTraining(Task):
                 "name both in init_from.parts, such as {student: student, teacher: student} or {encoder: encoder, "
                 "teacher_encoder: encoder}"
             )
+
+    def _check_labels(self, data: Any) -> None:
+        """Refuse a training that is to learn labels and never shows any; warn of one that shows them at rate 0 alone."""
+        epochs = self.trainer.max_epochs or 1
+        shown, self._one_pass, corrections = data.shown(epochs)
+        if not self.labelled_weight and self.classes_only_from is None:
+            return
+        steps = epochs * self.clock_steps
+        if not shown:
+            raise ConfigError(
+                f"data.ratio={data.ratio} gives no labelled part in the {steps} steps of this training, so that no label is "
+                f"learnt with task.labelled_weight={self.labelled_weight}; set data.ratio to at least {1 / steps:.2g}, or "
+                "task.labelled_weight=0"
+            )
+        if self.schedule is not None and self.schedule.warmup_epochs and corrections == 1:
+            log.warning(
+                "the only labelled pass of this training follows its first step, where the learning rate is 0: no label is "
+                "learnt from; data.correction_every=%s is more than its %d steps", data.correction_every, steps,
+            )  # fmt: skip
+
+    def heads_take_turns(self, data: Any) -> bool:
+        """Return whether some step's loss leaves out a head that other steps train."""
+        if not self.dino_weight:
+            return False  # the feature head never learns, the class head in every step
+        if self.classes_only_from is not None:
+            return True
+        teach, correct = bool(self.self_training_weight), bool(self.labelled_weight)
+        for streams in data.streams:
+            unlabelled, labelled = UNLABELLED in streams, LABELLED in streams
+            classes = (unlabelled and teach) or (labelled and correct)
+            features = unlabelled or (labelled and self.dino_on_labelled)
+            if not (classes and features):
+                return True
+        return False
 
     def train(self, mode: bool = True) -> "SelfTraining":
         """Train the student; the teacher never normalises by its batch."""
@@ -403,6 +465,7 @@ class SelfTraining(Task):
         shown = {name: value.cpu() for name, value in self._shown.items()}
         checkpoint["self_training"] = {
             "teaching": self.teaching.state_dict(), "shown": shown, "watch": self.watch.state(),
+            "labelled_images": self.labelled_images,
         }  # fmt: skip
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -411,6 +474,7 @@ class SelfTraining(Task):
         state = checkpoint["self_training"]
         self.teaching.load_state_dict(state["teaching"])
         self.watch.load_state(state["watch"])
+        self.labelled_images = state.get("labelled_images", 0)  # resume points of old do not count them
         self._shown, self._continued = dict(state["shown"]), True
 
     def parameter_groups(self) -> list[dict[str, Any]]:

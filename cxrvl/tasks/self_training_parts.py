@@ -1,8 +1,8 @@
-"""Which views serve for what in self-training, and which settings of it make sense?"""
+"""Which views serve for what in self-training, and what is said of them?"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -10,11 +10,6 @@ from torch import Tensor
 from cxrvl.config.nearest import did_you_mean
 from cxrvl.data.random import Draw
 from cxrvl.errors import ConfigError
-
-if TYPE_CHECKING:
-    from cxrvl.tasks.self_training import SelfTraining
-
-SOURCES = ("teacher", "student")
 
 
 class Views(Protocol):
@@ -24,6 +19,10 @@ class Views(Protocol):
 
     def only(self, names: Iterable[str]) -> "Views":
         """Return a set of views that has the named ones."""
+        ...
+
+    def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Return height and width of each view of stored images of this size."""
         ...
 
     def __call__(self, images: Tensor, draw: Draw) -> list[Tensor]: ...
@@ -50,6 +49,7 @@ class Seen:
         logits: (B, L) of the student; embeddings: (V*B, D) of the student.
         scores: (V*B, K) of the student and (T*B, K) of the teacher, for self-distillation.
         pseudo_labels: (B, L) as logits.
+        known: (B, L) bool, which labels an image's data set states; None = all.
     """
 
     images: int
@@ -57,6 +57,7 @@ class Seen:
     embeddings: Tensor = field(default_factory=lambda: Tensor())
     scores: tuple[Tensor, Tensor] | None = None
     pseudo_labels: Tensor | None = None
+    known: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -80,40 +81,8 @@ class Roles:
         for view in (found.pseudo_label, found.classes, *found.teacher):
             if view not in names:
                 raise ConfigError(f"task.roles: there is no view '{view}'{did_you_mean(view, names)}")
-        return found
-
-
-def check_losses(task: "SelfTraining") -> None:
-    """Refuse settings of the losses that cannot be meant.
-
-    Raises:
-        ConfigError: as said.
-    """
-    weights = {
-        "dino_weight": (task.dino_weight, task.dino, "dino"),
-        "self_training_weight": (task.self_training_weight, task.pseudo_labels, "pseudo_labels"),
-        "labelled_weight": (task.labelled_weight, task.labelled_loss, "labelled_loss"),
-    }
-    for name, (weight, loss, needed) in weights.items():
-        if weight < 0:
-            raise ConfigError(f"task.{name} is {weight}; expected at least 0")
-        if weight and loss is None:
-            raise ConfigError(f"task.{name} is {weight}, but task.{needed} is null; give the loss, or the weight 0")
-    if not (task.self_training_weight or task.labelled_weight):
-        raise ConfigError(
-            "task.self_training_weight and task.labelled_weight are both 0, so nothing teaches the labels; "
-            "DINO alone with labels is task.self_training_weight=0"
-        )
-    if task.dino_weight and task.model.feature_head is None:
-        raise ConfigError(f"task.dino_weight is {task.dino_weight}, but model.feature_head is null; give one, or 0")
-    if task.dino is not None and task.model.feature_head is not None:
-        have = task.model.feature_head.prototypes
-        if task.dino.prototypes != have:
+        if len(set(found.teacher)) < len(found.teacher):
             raise ConfigError(
-                f"task.dino.prototypes is {task.dino.prototypes}, model.feature_head.prototypes {have}; "
-                "set both alike: task.dino.prototypes=${model.feature_head.prototypes}"
+                f"task.roles.teacher is {list(found.teacher)}: a view is named twice, and would count twice; name each once"
             )
-    if task.pseudo_label_source not in SOURCES:
-        raise ConfigError(f"task.pseudo_label_source is {task.pseudo_label_source!r}; expected teacher or student")
-    if task.schedule is not None and task.make_scheduler is not None:
-        raise ConfigError("task.schedule and task.scheduler both set the learning rate; set one of them to null")
+        return found

@@ -36,14 +36,9 @@ def released_cosine(step: int, steps: int, start: float, end: float, warmup: int
     return end + 0.5 * (start - end) * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
 
 
-def released_learning_rate(rate: float, batch_size: int) -> float:
-    """Return the peak learning rate of a global batch: the given one is that of 16 images (distl.md section 2)."""
-    return rate * batch_size / 16
-
-
-def ramp(epoch: int, epochs: int) -> float:
-    """Return the weight a(e) of self-training in an epoch, 0 to epochs - 1: from 2 / epochs in equal steps to 2."""
-    return 2 * (epoch + 1) / epochs
+def ramp(epoch: int, epochs: int, end: float = 2.0) -> float:
+    """Return the weight a(e) of self-training in an epoch, 0 to epochs - 1: from end / epochs in equal steps to end."""
+    return end * (epoch + 1) / epochs
 
 
 def teacher_temperature(epoch: int, start: float, end: float, warmup: int) -> float:

@@ -124,3 +124,10 @@ def test_priors_start_neutral_stay_put_in_evaluation_and_are_saved():
 def test_settings_that_cannot_be_are_named(call, words):
     with pytest.raises(ConfigError, match=words):
         call()
+
+
+def test_alignment_counts_only_what_the_image_s_set_states():
+    loss = AlignedPseudoLabels(2).train()
+    loss(STUDENT, SURE, torch.tensor([[True, False], [True, False], [False, False]]))
+    torch.testing.assert_close(loss.predicted[1], torch.tensor([2.0, 0.0]))
+    torch.testing.assert_close(loss.predicted[0], torch.stack([SURE[:2, 0].sigmoid().sum(), torch.tensor(0.0)]))

@@ -10,6 +10,7 @@ from distl_networks import build_network, build_vit
 from parity_cases import FOLDER, Case, cases
 from torch import Tensor, nn
 
+from cxrvl.config.resolvers import released_learning_rate
 from cxrvl.interop.distl import read_checkpoint, translate_head_key, translate_network
 from cxrvl.losses.dino import DinoLoss
 from cxrvl.models.build import self_training
@@ -17,7 +18,7 @@ from cxrvl.models.distl_heads import ClassHead, FeatureHead
 from cxrvl.models.teacher import update_teacher
 from cxrvl.models.vit import Vit
 from cxrvl.models.weights import load_weights
-from cxrvl.tasks.teacher_schedules import ramp, released_cosine, released_learning_rate, teacher_temperature
+from cxrvl.tasks.teacher_schedules import ramp, released_cosine, teacher_temperature
 
 
 @pytest.mark.parametrize("description", cases("distl_dino_loss"))

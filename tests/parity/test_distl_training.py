@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from cxrvl.data.modules.base import as_is
 from cxrvl.data.modules.correction import CorrectionOrder
 from cxrvl.data.modules.loading import ResumableLoader
-from cxrvl.data.modules.self_training import Clock
+from cxrvl.data.modules.self_training import Clock, Shown
 from cxrvl.interop.distl import translate_network
 from cxrvl.losses.dino import DinoLoss
 from cxrvl.losses.multilabel import MultilabelLoss
@@ -37,6 +37,9 @@ class GivenViews:
 
     def __init__(self, unlabelled: list[Tensor], labelled: list[Tensor]) -> None:
         self.streams = unlabelled, labelled
+
+    def sizes(self, height, width):
+        return [tuple(view.shape[-2:]) for view in self.streams[0]]
 
     def only(self, names):
         assert set(names) == set(NAMES), "the release shows every view to the student"
@@ -84,6 +87,14 @@ class Data(pl.LightningDataModule):
 
     def clock(self):
         return Clock("unlabelled", self.batches.unlabelled_batches)
+
+    def shown(self, epochs):
+        one_pass = len(self.batches.labelled.rows)
+        corrections = -(-self.batches.unlabelled_batches * epochs // self.batches.every)
+        return Shown(corrections * one_pass, one_pass, corrections)
+
+    def images_per_device(self):
+        return {}
 
     def train_dataloader(self):
         self.batches.set_epoch(self.trainer.current_epoch)
@@ -198,6 +209,8 @@ class Scripted(nn.Module):
             for stream in ("unlabelled", "labelled") for what in ("out", "cls")
         })  # fmt: skip
         self.feature_head = nn.Identity()
+        self.encoder = nn.Module()
+        self.encoder.backbone = nn.Identity()
         self.feature_head.prototypes = case.config["K"]
         self.batch = case.config["batch"]
 

@@ -7,11 +7,13 @@ from itertools import pairwise
 import pytest
 import pytorch_lightning as pl
 import torch
-from self_training_runs import RELEASED, VIT, Stepwise, config_of, copied, fit, same
+from self_training_runs import RELEASED, TINY, VIT, Stepwise, config_of, copied, fit, same
 
+from cxrvl.config.compose import compose_config, resolved
 from cxrvl.errors import ConfigError, RunError, WeightsError
+from cxrvl.runs.making import make_upstream
 from cxrvl.runs.parts import Weights, take
-from cxrvl.runs.trainer import build_task
+from cxrvl.runs.trainer import build_data, build_task
 from cxrvl.tasks.inspection import FILE
 
 TASKS = (
@@ -217,7 +219,35 @@ def test_a_collapse_is_warned_of_once(folder, caplog):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("task.dino_weight=-1",), r"task\.dino_weight is -1; expected at least 0"),
+        (("task.dino_weight=-1",), r"task\.dino_weight is -1; expected a number of at least 0"),
+        (("task.dino_weight=nan",), r"task\.dino_weight is nan; expected a number of at least 0"),
+        (("task.labelled_weight=inf",), r"task\.labelled_weight is inf; expected a number of at least 0"),
+        (("task.dino_weight=abc",), r"task\.dino_weight is 'abc'; expected a number of at least 0"),
+        (("task.ramp=-2",), r"task\.ramp is -2; expected a number above 0"),
+        (("task.clip_each=0",), r"task\.clip_each is 0; expected a number above 0"),
+        (("task.clip_each=-1",), r"task\.clip_each is -1; expected a number above 0"),
+        (("task.freeze_prototypes=-3",), r"task\.freeze_prototypes is -3; expected a whole number of at least 0"),
+        (("task.classes_only_from=-1",), r"task\.classes_only_from is -1; expected a whole number of at least 0"),
+        (("task.classes_only_from=1.5",), r"task\.classes_only_from is 1\.5; expected a whole number"),
+        (
+            ("+task.teacher_temperature_warmup={start:0.0,epochs:1}",),
+            r"warmup\.start is 0\.0; expected a number above 0",
+        ),
+        (("+task.teacher_temperature_warmup={first:0.1}",), r"has the keys \['first'\]; expected start and epochs"),
+        (
+            ("task=fixmatch", "task.pseudo_labels.num_labels=3"),
+            r"num_labels is 3, but the class head names 6 label\(s\)",
+        ),
+        (("task.roles.teacher=[]",), r"task\.roles\.teacher is empty with task\.dino_weight=0\.5.*task\.dino_weight=0"),
+        (("task.roles.teacher=[original,original]",), r"\['original', 'original'\]: a view is named twice"),
+        (
+            (
+                "+task.views.groups.global.count=0",
+                "task.views.groups.local.count=0",
+                "task.roles={pseudo_label:original,classes:original,teacher:[original]}",
+            ),
+            r"the view 'original' alone with task\.dino_weight=0\.5",
+        ),
         (("task.self_training_weight=0", "task.labelled_weight=0"), "both 0, so nothing teaches the labels"),
         (("task.pseudo_labels=null",), r"task\.self_training_weight is 0\.5, but task\.pseudo_labels is null"),
         (("task.dino=null",), r"task\.dino_weight is 0\.5, but task\.dino is null"),
@@ -233,6 +263,136 @@ def test_a_collapse_is_warned_of_once(folder, caplog):
 def test_settings_that_cannot_be_meant_are_refused(folder, words, told):
     with pytest.raises(ConfigError, match=told):
         build_task(config_of(folder, *words))
+
+
+def test_a_model_without_a_feature_head_says_what_goes_with_it():
+    words = ["data=phantom_self_training", "model=distl_vit_micro", "task=self_training", "model/feature_head=none"]
+    with pytest.raises(ConfigError, match=r"prototypes=None.*task\.dino=null task\.dino_weight=0"):
+        build_task(resolved(compose_config(words)))
+    with pytest.raises(ConfigError, match=r"model\.feature_head is null.*task\.dino=null task\.dino_weight=0"):
+        build_task(resolved(compose_config([*words, "task.dino.prototypes=32"])))
+    task = build_task(resolved(compose_config([*words, "task.dino=null", "task.dino_weight=0"])))
+    assert task.model.feature_head is None
+
+
+def test_views_that_the_patch_does_not_divide_are_refused_before_anything_is_read(folder):
+    words = ("task.views.groups.local.size=20",)
+    with pytest.raises(ConfigError, match=r"the view 'local\.0' has 20 x 20 px; expected multiples.*8 x 8 px"):
+        build_task(config_of(folder, *words, network=VIT))
+    build_task(config_of(folder, *words))
+
+
+def test_labels_that_would_never_be_shown_are_refused(folder):
+    for ratio in ("0.01", "1e-9"):
+        config = config_of(folder, f"data.ratio={ratio}", "trainer.max_epochs=1")
+        with pytest.raises(ConfigError, match=r"data\.ratio=.* gives no labelled part in the 3 steps.*at least 0\.33"):
+            fit(config, folder)
+    _, _, trainer = fit(config_of(folder, "task=no_correction", "data.ratio=0.01", "trainer.max_epochs=1"), folder)
+    assert trainer.callback_metrics["train/labelled_images"] == 0
+
+
+def test_the_log_counts_how_often_labels_were_shown(folder, caplog):
+    seen = Stepwise(lambda task: task.labelled_images)
+    _, data, trainer = fit(config_of(folder), folder, seen)
+    shown = 4 * sum("labelled" in streams for streams, _ in seen.seen)
+    assert [count for _, count in seen.seen][-1] == shown == data.shown(2).images > 0
+    assert trainer.callback_metrics["train/labelled_images"] == shown
+    assert trainer.callback_metrics["train/corrections"] == pytest.approx(shown / len(data.labelled()))
+    _, data, trainer = fit(config_of(folder, *RELEASED), folder)
+    passes = math.ceil(2 * data.clock().steps / 5)
+    assert trainer.callback_metrics["train/corrections"] == passes == data.shown(2).corrections
+    assert trainer.callback_metrics["train/labelled_images"] == passes * (len(data.labelled()) // 4) * 4
+    assert "the only labelled pass" not in caplog.text
+    fit(config_of(folder, *RELEASED, "data.correction_every=1000", "trainer.max_epochs=1"), folder)
+    assert "the only labelled pass of this training follows its first step, where the learning rate is 0" in caplog.text
+    _, data, trainer = fit(config_of(folder, "task=labels_only", "data.generation=0"), folder)
+    assert trainer.callback_metrics["train/corrections"] == 2
+    assert trainer.callback_metrics["train/labelled_images"] == data.shown(2).images
+
+
+def test_one_image_that_a_batchnorm_cannot_normalise_is_refused(folder):
+    words = ("data.labelled_batch_size=1", "trainer.max_epochs=1")
+    with pytest.raises(ConfigError, match=r"data\.labelled_batch_size leaves one image per device.*32 x 32 px"):
+        fit(config_of(folder, *words), folder)
+    fit(config_of(folder, *words, network=VIT), folder)
+
+
+def test_the_teacher_s_temperature_warms_up_where_it_is_told_to(folder):
+    asked = []
+
+    class Asked(pl.Callback):
+        def on_train_start(self, trainer, task):
+            task.dino.register_forward_pre_hook(lambda _, given: asked.append(given[3]))
+
+    warmup = "+task.teacher_temperature_warmup={start:0.02,epochs:2}"
+    fit(config_of(folder, "task=dino_only", warmup, "trainer.max_epochs=3"), folder, Asked())
+    assert asked == pytest.approx([0.02] * 3 + [0.04] * 6)
+
+
+def test_heads_take_turns_where_a_step_leaves_one_out(folder):
+    def turns(*words):
+        config = config_of(folder, *words)
+        return build_task(config).heads_take_turns(build_data(config))
+
+    assert not turns()
+    assert not turns(*RELEASED)
+    assert not turns("task=self_training_only")
+    assert not turns("task=labels_only", "data.generation=0")
+    assert not turns("task=dino_only", "data.ratio=1")
+    assert turns("task=dino_only")
+    assert turns("task.classes_only_from=1")
+    assert turns(*RELEASED, "task.dino_on_labelled=false")
+    assert turns("data.generation=0")
+
+
+def test_three_sets_that_state_one_finding_each_train_together(folder):
+    """A third of the pseudo-labels of an image counts, of the heads' other two nothing is said in its set."""
+    network = ("data=mixture_self_training", "model=distl_resnet10_narrow")
+    config = resolved(compose_config([
+        *network, "task=self_training", *(word for word in TINY if word != "data.source.images=160"),
+        "trainer.max_epochs=1", f"paths.stores={folder}/stores",
+    ]))  # fmt: skip
+    for source in config["data"]["source"]["sources"]:
+        source["images"] = 80
+    before = build_task(config)
+    task, _, trainer = fit(config, folder)
+    assert trainer.callback_metrics["train/pseudo_labels_used"] == pytest.approx(1 / 3)
+    last, first = (one.model.class_head.mlp[-1].weight for one in (task, before))
+    assert all(not torch.equal(a, b) for a, b in zip(last, first, strict=True)), "all three are learnt"
+    config["data"]["pseudo_labels_of"] = "all"
+    assert fit(config, folder)[2].callback_metrics["train/pseudo_labels_used"] == 1
+
+
+def test_a_resume_point_that_does_not_count_labels_still_loads(folder):
+    task = build_task(config_of(folder))
+    task.labelled_images = 12
+    kept: dict = {}
+    task.on_save_checkpoint(kept)
+    task.on_load_checkpoint(kept)
+    assert task.labelled_images == 12
+    del kept["self_training"]["labelled_images"]
+    task.on_load_checkpoint(kept)
+    assert task.labelled_images == 0
+
+
+def test_the_released_peak_follows_the_batch():
+    for size, peak in ((16, 5e-5), (32, 1e-4)):
+        words = ["data=phantom_self_training", "model=distl_vit_micro", "task=self_training_release"]
+        config = resolved(compose_config([*words, f"data.batch_size={size}"]))
+        assert config["task"]["schedule"]["peak"] == peak
+
+
+def test_a_chain_is_refused_before_its_first_run_is_made(folder, monkeypatch):
+    def made(overrides):
+        raise AssertionError("a run was made")
+
+    monkeypatch.setattr("cxrvl.runs.processes.train", made)
+    words = ["experiment=phantom/distl_t1", "data.source.images=160", "data.store.size=32", f"paths.runs={folder}/runs"]
+    for word, told in (("task.roles.teacher=[]", r"task\.roles\.teacher is empty"), ("data.ratio=abc", "is 'abc'")):
+        with pytest.raises(ConfigError, match=told):
+            make_upstream(resolved(compose_config([*words, word])))
+    with pytest.raises(AssertionError, match="a run was made"):
+        make_upstream(resolved(compose_config(words)))
 
 
 def test_a_stream_without_a_loss_is_refused(folder):

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
+from cxrvl.config.resolvers import released_learning_rate
 from cxrvl.errors import ConfigError
 from cxrvl.tasks.teacher_schedules import (
     momentum_for_retention,
     ramp,
     released_cosine,
-    released_learning_rate,
     retained,
     teacher_temperature,
 )

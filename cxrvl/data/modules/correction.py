@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cxrvl.data.modules.interleaving import TwoStreams
+from cxrvl.data.modules.interleaving import TwoStreams, check_labelled
 from cxrvl.data.modules.loading import BatchRows, TrainOrder
 from cxrvl.errors import ConfigError
 
@@ -45,11 +45,7 @@ class CorrectionOrder(TrainOrder):
         if every < 1:
             raise ConfigError(f"data.correction_every is {every}; expected unlabelled steps from one labelled pass to the "
                               "next, at least 1; a very large number leaves the one at step 0")  # fmt: skip
-        if len(labelled) < labelled_batch_size:
-            raise ConfigError(
-                f"{len(labelled)} images are labelled, fewer than data.labelled_batch_size={labelled_batch_size}; lower it, "
-                "or raise data.label_fraction"
-            )
+        check_labelled(labelled, labelled_batch_size, self.world, self.accumulate)
         self.every, self.reshuffle = every, reshuffle
         self.labelled = TrainOrder(
             labelled, labelled_batch_size, seed, rank=self.rank, world=self.world, accumulate=self.accumulate,

@@ -21,6 +21,27 @@ class TwoStreams(NamedTuple):
     unlabelled: BatchRows | None
 
 
+def check_labelled(labelled: np.ndarray, batch_size: int, world: int, accumulate: int) -> None:
+    """Refuse labelled batches that cannot be made.
+
+    Args:
+        labelled: table rows with labels, (n,) int64. batch_size: rows of a global labelled batch.
+
+    Raises:
+        ConfigError: as said.
+    """
+    if batch_size < 1 or batch_size % (world * accumulate):
+        raise ConfigError(
+            f"data.labelled_batch_size={batch_size} cannot be cut evenly into {world} device(s) x "
+            f"{accumulate} accumulated part(s)"
+        )
+    if len(labelled) < batch_size:
+        raise ConfigError(
+            f"{len(labelled)} images are labelled, fewer than data.labelled_batch_size={batch_size}; lower it, "
+            "or raise data.label_fraction"
+        )
+
+
 class InterleavedOrder(TrainOrder):
     """The unlabelled rows once per epoch, with a labelled part in a stated share of the steps.
 
@@ -53,19 +74,13 @@ class InterleavedOrder(TrainOrder):
         super().__init__(rows, batch_size, seed, **options)
         if not 0 < ratio <= 1:
             raise ConfigError(f"data.ratio is {ratio}; expected labelled parts per step, above 0 and at most 1")
-        parts = self.world * self.accumulate
-        if labelled_batch_size < 1 or labelled_batch_size % parts:
-            raise ConfigError(
-                f"data.labelled_batch_size={labelled_batch_size} cannot be cut evenly into {self.world} device(s) x "
-                f"{self.accumulate} accumulated part(s)"
-            )
-        if len(labelled) < labelled_batch_size:
-            raise ConfigError(
-                f"{len(labelled)} images are labelled, fewer than data.labelled_batch_size={labelled_batch_size}; lower it, "
-                "or raise data.label_fraction"
-            )
+        check_labelled(labelled, labelled_batch_size, self.world, self.accumulate)
         self.labelled, self.labelled_batch_size = labelled, labelled_batch_size
         self.ratio = Fraction(ratio).limit_denominator(FINEST)
+
+    def labelled_parts(self, steps: int) -> int:
+        """Return how many of the first steps of a training have a labelled part."""
+        return int(steps * self.ratio)
 
     def __iter__(self) -> Iterator[TwoStreams]:  # type: ignore[override]
         """Yield the rows of each step from `start` on."""
@@ -77,8 +92,8 @@ class InterleavedOrder(TrainOrder):
 
     def _labelled(self, step: int, part: int, epoch: int) -> BatchRows | None:
         """Return this device's labelled rows of a step; None if it has no labelled part."""
-        before = int(step * self.ratio)
-        if int((step + 1) * self.ratio) == before:
+        before = self.labelled_parts(step)
+        if self.labelled_parts(step + 1) == before:
             return None
         size = self.labelled_batch_size
         together = repeated(self.labelled, self.seed, "labelled", before * size, size)

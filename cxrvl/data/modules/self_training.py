@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from cxrvl.config.numbers import number, whole
 from cxrvl.data.modules.base import Batch
 from cxrvl.data.modules.correction import CorrectionOrder
 from cxrvl.data.modules.image import ImageDataModule, StoreRows
@@ -22,6 +23,7 @@ from cxrvl.data.transforms.pipeline import FULL_SCALE
 from cxrvl.errors import ConfigError, DataError
 
 LABELLED, UNLABELLED = "labelled", "unlabelled"
+_PSEUDO_LABELS_OF = ("all", "stated")
 WITHHELD = "withheld"
 """Targets of unlabelled images, where the source has them: to watch pseudo-labels with, never to learn from."""
 
@@ -33,11 +35,25 @@ class Clock(NamedTuple):
     steps: int
 
 
-class StreamRows(Dataset):
-    """A step's rows as sub-batches, rows of an evaluation as one batch."""
+class Shown(NamedTuple):
+    """How often a training shows labels: images in all, counted every time, and those of one pass over the labels.
 
-    def __init__(self, stored: StoreRows) -> None:
-        self.stored = stored
+    corrections: labelled passes of their own; 0 where both streams share the steps.
+    """
+
+    images: int
+    one_pass: int
+    corrections: int = 0
+
+
+class StreamRows(Dataset):
+    """A step's rows as sub-batches, rows of an evaluation as one batch.
+
+    known: (N, L) bool, which labels the data set of each study-table row states; None = of no interest.
+    """
+
+    def __init__(self, stored: StoreRows, known: np.ndarray | None = None) -> None:
+        self.stored, self.known = stored, known
 
     def __len__(self) -> int:
         return len(self.stored)
@@ -53,6 +69,8 @@ class StreamRows(Dataset):
         if rows.unlabelled is not None:
             seen = self.stored.__getitems__(rows.unlabelled)
             step[UNLABELLED] = {WITHHELD if name == "target" else name: value for name, value in seen.items()}
+            if self.known is not None:
+                step[UNLABELLED]["known"] = torch.from_numpy(self.known[seen["index"].numpy()])
         return step
 
 
@@ -64,8 +82,8 @@ class SelfTrainingDataModule(ImageDataModule):
 
     Training batches: `labelled` (`image`, `target`, `index`, `fov`; absent in a step without a labelled part) and
     `unlabelled` (`image`, `index`, `fov`, and `withheld`, the targets nobody may learn from; absent in generation 0 and
-    in corrections), each as in `ClassificationDataModule`, but with the images as they are stored, (B, 1, S, S) uint8 or
-    uint16: views are drawn from them by the task. Evaluation batches are those of `ClassificationDataModule`.
+    in corrections; with `pseudo_labels_of=stated` also `known`, (B, L) bool, which labels its data set states), each
+    as in `ClassificationDataModule`, but with the images as they are stored, (B, 1, S, S) uint8 or uint16: views are drawn from them by the task. Evaluation batches are those of `ClassificationDataModule`.
 
     Args:
         batch_size: global batch of unlabelled images; of labelled ones in generation 0.
@@ -79,6 +97,9 @@ class SelfTrainingDataModule(ImageDataModule):
             that generation, on the same images.
         unlabelled_corruption: spoils a share of the unlabelled images, for studies of robustness: the same images in the
             same way in every epoch and for every training seed, drawn by `split_seed`.
+        pseudo_labels_of: which labels an unlabelled image gets pseudo-labels of: all, or in a mixture only those that its
+            data set states of any image; a set that states none gets all. It is what the set is about, never what it says
+            of an image, that is used.
         options: those of `ImageDataModule` and `CXRDataModule`; `transforms` has `evaluate` alone; the weights of a
             mixture are those of the unlabelled stream.
     """
@@ -95,9 +116,21 @@ class SelfTrainingDataModule(ImageDataModule):
         generation: int | None = None,
         labels_of_folds: int = 0,
         unlabelled_corruption: RandomCorruption | None = None,
+        pseudo_labels_of: str = "all",
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        whole("data.labelled_batch_size", labelled_batch_size, least=1)
+        whole("data.labels_of_folds", labels_of_folds)
+        if ratio is not None:
+            number("data.ratio", ratio)
+        for name, given in (("correction_every", correction_every), ("generation", generation)):
+            if given is not None:
+                whole(f"data.{name}", given)
+        if pseudo_labels_of not in _PSEUDO_LABELS_OF:
+            raise ConfigError(
+                f"data.pseudo_labels_of is {pseudo_labels_of!r}; expected {' or '.join(_PSEUDO_LABELS_OF)}"
+            )
         if (ratio is None) == (correction_every is None):
             raise ConfigError(
                 f"data.ratio={ratio} with data.correction_every={correction_every}: labelled and unlabelled images either "
@@ -108,7 +141,7 @@ class SelfTrainingDataModule(ImageDataModule):
                 f"data.labels_of_folds={labels_of_folds} reveals labels, which is for training on labels alone; "
                 f"set data.generation=0, it is {generation}"
             )
-        self.unlabelled_corruption = unlabelled_corruption
+        self.unlabelled_corruption, self.pseudo_labels_of = unlabelled_corruption, pseudo_labels_of
         self.labelled_batch_size, self.ratio, self.generation = labelled_batch_size, ratio, generation
         self.correction_every, self.reshuffle_corrections = correction_every, reshuffle_corrections
         self.labels_of_folds = self.selection["labels_of_folds"] = labels_of_folds
@@ -217,13 +250,53 @@ class SelfTrainingDataModule(ImageDataModule):
         batches = order.unlabelled_batches if isinstance(order, CorrectionOrder) else len(order)
         return Clock(LABELLED if self.generation == 0 else UNLABELLED, -(-batches // order.accumulate))
 
+    def shown(self, epochs: int) -> Shown:
+        """Return how often a training of so many epochs shows labels."""
+        order = self.order()
+        steps = self.clock().steps * epochs
+        if isinstance(order, CorrectionOrder):
+            batches = len(order.labelled) // order.accumulate
+            one_pass = min(batches * self.labelled_batch_size, order.labelled.samples)
+            corrections = -(-steps // order.every)
+            return Shown(corrections * one_pass, one_pass, corrections)
+        if isinstance(order, InterleavedOrder):
+            return Shown(order.labelled_parts(steps) * self.labelled_batch_size, len(order.labelled))
+        one_pass = min(steps // max(epochs, 1) * self.batch_size, order.samples)
+        return Shown(epochs * one_pass, one_pass)
+
+    def images_per_device(self) -> dict[str, int]:
+        """Return how many images of each stream a device sees at once, by the key of its batch size."""
+        _, world = self._place()
+        parts = world * (self.trainer.accumulate_grad_batches if self.trainer else 1)
+        labelled = {} if self.generation == 0 else {"data.labelled_batch_size": self.labelled_batch_size // parts}
+        return {"data.batch_size": self.batch_size // parts} | labelled
+
+    @property
+    def streams(self) -> list[tuple[str, ...]]:
+        """The kinds of training steps there are, each by the streams it holds."""
+        if self.generation == 0:
+            return [(LABELLED,)]
+        if self.correction_every is not None:
+            return [(UNLABELLED,), (LABELLED,)]
+        return [(LABELLED, UNLABELLED)] if self.ratio == 1 else [(UNLABELLED,), (LABELLED, UNLABELLED)]
+
     def extra(self, index: np.ndarray, epoch: int | None = None) -> Batch:
         """Return the targets of study-table rows."""
         return {"target": self.target(index)}
 
     def dataset(self) -> StreamRows:  # type: ignore[override]
         """Return the stored images, readable by the rows of a step or of an evaluation."""
-        return StreamRows(super().dataset())
+        return StreamRows(super().dataset(), self.stated() if self.pseudo_labels_of == "stated" else None)
+
+    def stated(self) -> np.ndarray:
+        """Return which labels the data set of each study-table row states of any image, (N, L) bool; see the class."""
+        given, names = ~np.isnan(self.table.targets()), self.table.frame["dataset"].to_numpy(dtype=object)
+        known = np.ones(given.shape, dtype=bool)
+        for name in dict.fromkeys(names):
+            rows = names == name
+            if given[rows].any():
+                known[rows] = given[rows].any(axis=0)
+        return known
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Leave training images as they are stored; turn those of an evaluation into the model's input."""

@@ -314,6 +314,60 @@ def test_the_configs_of_the_generations_build(tmp_path, acting):
         assert set.union(*(set(step) for step in data.train_dataloader())) == streams
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"ratio": "abc"}, r"data\.ratio is 'abc'; expected a number"),
+        ({"ratio": float("nan")}, r"data\.ratio is nan; expected a number"),
+        ({"generation": 1.5}, r"data\.generation is 1\.5; expected a whole number"),
+        ({"generation": "abc"}, r"data\.generation is 'abc'; expected a whole number"),
+        ({"label_fraction": "abc"}, r"data\.label_fraction is 'abc'; expected a number"),
+        ({"labelled_batch_size": 0}, r"data\.labelled_batch_size is 0; expected a whole number of at least 1"),
+        ({"ratio": None, "correction_every": 1.5}, r"data\.correction_every is 1\.5; expected a whole number"),
+        ({"pseudo_labels_of": "some"}, r"data\.pseudo_labels_of is 'some'; expected all or stated"),
+    ],
+)
+def test_values_that_cannot_be_meant_are_refused_by_their_key(module, options, words):
+    with pytest.raises(ConfigError, match=words):
+        module(**options).table  # noqa: B018
+
+
+def test_a_labelled_pass_that_devices_cannot_share_is_refused_by_its_own_key(module, acting):
+    data = module(ratio=None, correction_every=5, labelled_batch_size=3, batch_size=8)
+    data.trainer = acting(world=2)
+    with pytest.raises(ConfigError, match=r"data\.labelled_batch_size=3 cannot be cut evenly into 2 device"):
+        data.order()
+
+
+def test_three_sets_that_state_one_label_each_mix(tmp_path, acting):
+    """An image gets pseudo-labels of what its data set is about; a set without any label gets all."""
+    words = ["data=mixture_self_training", "data.store.size=32", "data.batch_size=8", "data.labelled_batch_size=4",
+             "data.generation=null", f"paths.stores={tmp_path}", "+data.prepare_workers=0"]  # fmt: skip
+    config = resolved(compose_config(words))
+    for source in config["data"]["source"]["sources"]:
+        source["images"] = 160
+    data = build(config["data"])
+    data.trainer = acting()
+    data.prepare_data()
+    data.setup("fit")
+    about = dict(zip(("tuberculosis", "pneumothorax", "covid"), np.eye(3, dtype=bool), strict=True))
+    sets = data.table.frame["dataset"].to_numpy()
+    seen = set()
+    for step in data.train_dataloader():
+        part = step["unlabelled"]
+        for row, known in zip(part["index"].tolist(), part["known"].numpy(), strict=True):
+            np.testing.assert_array_equal(known, about[sets[row]])
+            seen.add(sets[row])
+    assert seen == set(about)
+    frame = data.table.frame.copy()
+    frame.loc[frame["dataset"] == "covid", ["Tuberculosis", "Pneumothorax", "COVID-19"]] = np.nan
+    data.use_table(replace(data.table, frame=frame))
+    data.__dict__.pop("_targets", None)
+    assert data.stated()[sets == "covid"].all()
+    config["data"]["pseudo_labels_of"] = "all"
+    assert build(config["data"]).pseudo_labels_of == "all"
+
+
 def test_some_unlabelled_images_are_spoiled_alike_in_every_epoch_and_for_every_seed(module, acting):
     corruption = RandomCorruption(0.4, ["noise", "contrast"], [4, 5])
     seen = {}
