@@ -82,9 +82,9 @@ class SelfTrainingDataModule(ImageDataModule):
 
     Training batches: `labelled` (`image`, `target`, `index`, `fov`; absent in a step without a labelled part) and
     `unlabelled` (`image`, `index`, `fov`, and `withheld`, the targets nobody may learn from; absent in generation 0 and
-    in corrections; with `pseudo_labels_of=stated` also `known`, (B, L) bool, which labels its data set states), each
-    as in `ClassificationDataModule`, but with the images as they are stored, (B, 1, S, S) uint8 or uint16: views are
-    drawn from them by the task. Evaluation batches are those of `ClassificationDataModule`.
+    in corrections; with `pseudo_labels_of=stated` also `known`, (B, L) bool, which labels its data set states), each as
+    in `ClassificationDataModule`, but with the images as they are stored, (B, 1, S, S) uint8 or uint16: views are drawn
+    from them by the task. Evaluation batches are those of `ClassificationDataModule`.
 
     Args:
         batch_size: global batch of unlabelled images; of labelled ones in generation 0.
