@@ -16,21 +16,20 @@ class OptimizerMemory(nn.Module):
     """A copy of Adam's state, in the state dict under `<key>.<parameter>`, and nowhere else: no buffer to be broadcast.
 
     Args:
-        model: whose trainable parameters are optimised.
+        model: whose parameters are optimised; one that is frozen, or has not moved yet, has zeros, so that a generation that
+            trains other parameters than the one before can take them.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
         self.kept: dict[str, Tensor] = {}
         for name, parameter in model.named_parameters():
-            if parameter.requires_grad:
-                self.kept[f"step.{name}"] = torch.zeros(())
-                for key in KEYS[1:]:
-                    self.kept[f"{key}.{name}"] = torch.zeros_like(parameter, requires_grad=False)
+            self.kept[f"step.{name}"] = torch.zeros(())
+            for key in KEYS[1:]:
+                self.kept[f"{key}.{name}"] = torch.zeros_like(parameter, requires_grad=False)
 
     def take(self, optimizer: Optimizer, model: nn.Module) -> None:
-        """Remember the state of an optimiser; a parameter it has not yet moved has zeros."""
+        """Remember the state of an optimiser; one it has not moved keeps what it was given, or zeros."""
         for name, parameter in model.named_parameters():
             for key in KEYS:
                 if parameter in optimizer.state:
@@ -49,7 +48,7 @@ class OptimizerMemory(nn.Module):
                 "choose one of them, or keep_optimizer=false"
             )
         for name, parameter in model.named_parameters():
-            if name in self.names and bool(self.kept[f"step.{name}"] > 0):
+            if parameter.requires_grad and bool(self.kept[f"step.{name}"] > 0):
                 state = {key: self.kept[f"{key}.{name}"].clone() for key in KEYS}
                 moments = {key: state[key].to(parameter) for key in KEYS[1:]}
                 optimizer.state[parameter] = {"step": state["step"], **moments}
