@@ -27,7 +27,7 @@ from cxrvl.tasks.inspection import stop_if_not_finite
 from cxrvl.tasks.optimizer_memory import OptimizerMemory
 from cxrvl.tasks.released import ReleasedSchedule
 from cxrvl.tasks.self_training_parts import Roles, Seen, StudentAndTeacher, Views, check_losses, single
-from cxrvl.tasks.teaching import Momentum, Teaching, checksum
+from cxrvl.tasks.teaching import Momentum, Teaching, checksums
 from cxrvl.tasks.watching import CollapseWatch, PseudoLabelWatch, spread
 
 LABELLED, UNLABELLED = "labelled", "unlabelled"
@@ -118,7 +118,7 @@ class SelfTraining(Task):
         self.collapse = CollapseWatch(dino.prototypes) if dino is not None and dino_weight else None
         self.watch = PseudoLabelWatch()
         self._view_sets: dict[frozenset[str], Views] = {}
-        self._initial = checksum(model), checksum(self.teacher)
+        self._initial = checksums(model), checksums(self.teacher)
         self._continued = self._ticks = False
         self._terms: dict[str, Tensor] = {}
         self._shown: dict[str, Tensor] = {}
@@ -311,12 +311,18 @@ class SelfTraining(Task):
         self.clock, self.clock_steps = self.trainer.datamodule.clock()  # type: ignore[attr-defined]
         if (self.trainer.max_epochs or -1) < 1:
             raise ConfigError("task=self_training counts epochs; set trainer.max_epochs, not trainer.max_steps alone")
-        student, teacher = checksum(self.model), checksum(self.teacher)
-        if not self._continued and student != self._initial[0] and teacher == self._initial[1]:
+        if not self._continued:
+            self._refuse_forgotten()
+
+    def _refuse_forgotten(self) -> None:
+        (student, teacher), (own, taught) = self._initial, (checksums(self.model), checksums(self.teacher))
+        forgotten = [name for name in own if own[name] != student[name] and taught[name] == teacher[name]]
+        if forgotten:
             raise ConfigError(
-                "init_from gives weights to the student and none to its teacher, which would teach what it was drawn with; "
-                "name both in init_from.parts, such as {student: student, teacher: student} or {encoder: encoder, "
-                "teacher_encoder: encoder}"
+                f"init_from gives weights to the student and none to its teacher ({', '.join(forgotten)}), which would "
+                "teach what it was drawn with; give both, by overrides as ~init_from.parts "
+                "'+init_from.parts={student: student, teacher: student}', or a part of theirs, "
+                f"'+init_from.parts={{{forgotten[0]}: {forgotten[0]}, teacher_{forgotten[0]}: {forgotten[0]}}}'"
             )
 
     def train(self, mode: bool = True) -> "SelfTraining":
