@@ -16,7 +16,8 @@ class OptimizerMemory(nn.Module):
     """A copy of Adam's state, in the state dict under `<key>.<parameter>`, and nowhere else: no buffer to be broadcast.
 
     Args:
-        model: whose parameters are optimised; those frozen have zeros, so that a run in which they learn can start here.
+        model: whose parameters are optimised; one that is frozen, or has not moved yet, has zeros, so that a generation that
+            trains other parameters than the one before can take them.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -28,7 +29,7 @@ class OptimizerMemory(nn.Module):
                 self.kept[f"{key}.{name}"] = torch.zeros_like(parameter, requires_grad=False)
 
     def take(self, optimizer: Optimizer, model: nn.Module) -> None:
-        """Remember the state of an optimiser; a parameter it has not yet moved has zeros."""
+        """Remember the state of an optimiser; one it has not moved keeps what it was given, or zeros."""
         for name, parameter in model.named_parameters():
             for key in KEYS:
                 if parameter in optimizer.state:

@@ -31,7 +31,7 @@ from cxrvl.tasks.self_training_checks import check_losses, check_single_images, 
 from cxrvl.tasks.self_training_parts import Roles, Seen, StudentAndTeacher, Views, single
 from cxrvl.tasks.teacher_schedules import ramp as ramp_in
 from cxrvl.tasks.teacher_schedules import teacher_temperature
-from cxrvl.tasks.teaching import Momentum, Teaching, checksum
+from cxrvl.tasks.teaching import Momentum, Teaching, checksums
 from cxrvl.tasks.watching import CollapseWatch, PseudoLabelWatch, spread
 
 log = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ class SelfTraining(Task):
         self.collapse = CollapseWatch(dino.prototypes) if dino is not None and dino_weight else None
         self.watch = PseudoLabelWatch()
         self._view_sets: dict[frozenset[str], Views] = {}
-        self._initial = checksum(model), checksum(self.teacher)
+        self._initial = checksums(model), checksums(self.teacher)
         self._continued = self._ticks = False
         self.labelled_images, self._one_pass = 0, 1
         self._terms: dict[str, Tensor] = {}
@@ -339,12 +339,18 @@ class SelfTraining(Task):
             raise ConfigError("task=self_training counts epochs; set trainer.max_epochs, not trainer.max_steps alone")
         self._check_labels(data)
         check_single_images(self, data)
-        student, teacher = checksum(self.model), checksum(self.teacher)
-        if not self._continued and student != self._initial[0] and teacher == self._initial[1]:
+        if not self._continued:
+            self._refuse_forgotten()
+
+    def _refuse_forgotten(self) -> None:
+        (student, teacher), (own, taught) = self._initial, (checksums(self.model), checksums(self.teacher))
+        forgotten = [name for name in own if own[name] != student[name] and taught[name] == teacher[name]]
+        if forgotten:
             raise ConfigError(
-                "init_from gives weights to the student and none to its teacher, which would teach what it was drawn with; "
-                "name both in init_from.parts, such as {student: student, teacher: student} or {encoder: encoder, "
-                "teacher_encoder: encoder}"
+                f"init_from gives weights to the student and none to its teacher ({', '.join(forgotten)}), which would "
+                "teach what it was drawn with; give both, by overrides as ~init_from.parts "
+                "'+init_from.parts={student: student, teacher: student}', or a part of theirs, "
+                f"'+init_from.parts={{{forgotten[0]}: {forgotten[0]}, teacher_{forgotten[0]}: {forgotten[0]}}}'"
             )
 
     def _check_labels(self, data: Any) -> None:

@@ -82,3 +82,8 @@ class Teaching:
 def checksum(module: nn.Module) -> float:
     """Return a number that other weights do not have: to tell whether any were loaded."""
     return math.fsum(float(value.double().sum()) for value in module.state_dict().values())
+
+
+def checksums(network: nn.Module) -> dict[str, float]:
+    """Return the checksum of each piece of a network that has weights: encoder, class head, feature head."""
+    return {name: checksum(piece) for name, piece in network.named_children() if piece.state_dict()}

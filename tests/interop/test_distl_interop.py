@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from cxrvl.config.build import build
+from cxrvl.config.compose import compose_config, resolved
 from cxrvl.errors import ConfigError, WeightsError
 from cxrvl.interop.distl import read_checkpoint, translate_network
-from cxrvl.losses.dino import DinoLoss
 from cxrvl.models.build import self_training
 from cxrvl.models.distl_heads import ClassHead, FeatureHead
 from cxrvl.models.self_training import SelfTrainingNetwork
-from cxrvl.models.teacher import make_teacher
 from cxrvl.models.vit import Vit
 from cxrvl.models.weights import load_weights
 from cxrvl.runs.start import read_starts, selected, start_identity
 from cxrvl.runs.starting import check_parts, start_from
-from cxrvl.tasks.base import Task
+from cxrvl.tasks import SelfTraining
 
 OFFICIAL = (
     ("encoder.backbone.network.", "backbone."),
@@ -114,31 +114,19 @@ def test_keys_of_another_layout_are_named(tmp_path):
         load_weights(network(), translate_network(missing, "x"), origin="x")
 
 
-class Learner(Task):
-    """A task with the parts of the self-training line."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__(model, torch.optim.SGD)
-        self.teacher, self.dino = make_teacher(model), DinoLoss(24)
-
-    @classmethod
-    def parts(cls) -> dict[str, str]:
-        return {
-            "student": "model.",
-            "teacher": "teacher.",
-            "encoder": "model.encoder.backbone.",
-            "class_head": "model.class_head.",
-            "centre": "dino.",
-        }
+def learner(model: SelfTrainingNetwork) -> SelfTraining:
+    """The self-training task around a network."""
+    config = resolved(compose_config(["data=phantom_self_training", "model=distl_vit_micro", "task=self_training"]))
+    return build({**config["task"], "dino": {**config["task"]["dino"], "prototypes": 24}})(model=model)
 
 
 def starting(path: Path, **more) -> dict:
-    return {"init_from": {"file": str(path), **more}, "task": {"_target_": f"{__name__}.Learner"}}
+    return {"init_from": {"file": str(path), **more}, "task": {"_target_": "cxrvl.tasks.SelfTraining"}}
 
 
 def test_a_run_starts_from_all_of_it(tmp_path):
     path = checkpoint(tmp_path)
-    task = Learner(network())
+    task = learner(network())
     start_from(task, starting(path, layout="distl"))
     image = torch.rand(2, 1, 32, 32)
     assert torch.equal(task.model(image).logits, network(1)(image).logits)
@@ -146,9 +134,19 @@ def test_a_run_starts_from_all_of_it(tmp_path):
     assert torch.equal(task.dino.centre, read_checkpoint(path)["centre"]["centre"])
 
 
+@pytest.mark.parametrize("piece", ["encoder", "backbone"])
+def test_both_encoders_are_taken_by_name(tmp_path, piece):
+    task = learner(network())
+    parts = {piece: piece, f"teacher_{piece}": f"teacher_{piece}"}
+    start_from(task, starting(checkpoint(tmp_path), layout="distl", parts=parts))
+    image = torch.rand(2, 1, 32, 32)
+    for mine, seed in ((task.model, 1), (task.teacher, 2)):
+        torch.testing.assert_close(mine.encoder(image), network(seed).encoder(image))
+
+
 @pytest.mark.parametrize("in_channels", [1, 3])
 def test_a_run_starts_from_chosen_parts_and_a_grey_one_from_a_summed_stem(tmp_path, in_channels):
-    task = Learner(network(in_channels=in_channels))
+    task = learner(network(in_channels=in_channels))
     heads = {key: value.clone() for key, value in task.model.class_head.state_dict().items()}
     parts = {"encoder": "teacher_encoder"}
     start_from(task, starting(checkpoint(tmp_path), layout="distl", parts=parts))
@@ -159,7 +157,7 @@ def test_a_run_starts_from_chosen_parts_and_a_grey_one_from_a_summed_stem(tmp_pa
 
 
 def test_the_student_may_start_both(tmp_path):
-    task = Learner(network())
+    task = learner(network())
     start_from(task, starting(checkpoint(tmp_path), layout="distl", parts={"student": "student", "teacher": "student"}))
     image = torch.rand(2, 1, 32, 32)
     assert torch.equal(task.model(image).logits, task.teacher(image).logits)
@@ -170,7 +168,7 @@ def test_a_start_that_cannot_be_is_refused_in_words(tmp_path):
     with pytest.raises(
         WeightsError, match=r"cannot be read safely.*; if other code wrote it, say whose: init_from\.layout=distl"
     ):
-        start_from(Learner(network()), starting(path))
+        start_from(learner(network()), starting(path))
     with pytest.raises(ConfigError, match=r"no layout 'distil'; did you mean 'distl'"):
         read_starts(starting(path, layout="distil"))
     with pytest.raises(ConfigError, match=r"init_from\.layout is no key of {run: \.\.\.}"):
@@ -180,9 +178,9 @@ def test_a_start_that_cannot_be_is_refused_in_words(tmp_path):
     path = tmp_path / "student.pth"
     torch.save({"student": released(network())}, path)
     with pytest.raises(ConfigError, match="has no part 'teacher'"):
-        start_from(Learner(network()), starting(path, layout="distl"))
+        start_from(learner(network()), starting(path, layout="distl"))
     with pytest.raises(WeightsError, match=r"belongs to another model \(student\): .*feature_head\.mlp\.1\.weight"):
-        start_from(Learner(network(batch_norm=True)), starting(path, layout="distl", parts=["student"]))
+        start_from(learner(network(batch_norm=True)), starting(path, layout="distl", parts=["student"]))
 
 
 def test_the_layout_is_part_of_what_a_run_starts_from(tmp_path):

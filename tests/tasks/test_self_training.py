@@ -3,6 +3,7 @@
 import math
 import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
@@ -168,12 +169,39 @@ def test_a_teacher_with_other_heads_is_refused(folder):
         take(second, second.parts(), Weights("run x", first.state_dict(), first.parts()), {"teacher": "teacher"})
 
 
-def test_a_student_whose_teacher_was_forgotten_is_refused(folder):
+@pytest.mark.parametrize(
+    ("parts", "forgotten"),
+    [
+        ({"encoder": "encoder"}, "encoder"),
+        ({"student": "student", "teacher_encoder": "encoder"}, "class_head, feature_head"),
+    ],
+)
+def test_a_student_whose_teacher_was_forgotten_is_refused(folder, parts, forgotten):
     config = config_of(folder)
     first, second = build_task({**config, "seed": 5}), build_task(config)
-    take(second, second.parts(), Weights("first", first.state_dict(), first.parts()), {"encoder": "encoder"})
-    with pytest.raises(ConfigError, match=r"gives weights to the student and none to its teacher.*teacher_encoder"):
+    take(second, second.parts(), Weights("first", first.state_dict(), first.parts()), parts)
+    with pytest.raises(ConfigError, match=rf"none to its teacher \({forgotten}\).*teacher_{forgotten.split(',')[0]}:"):
         fit(config, folder, task=second)
+
+
+@pytest.mark.parametrize("table", ["covid", "kermany", "pneumothorax", "tuberculosis"])
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["init_from.parts={student: teacher, teacher: teacher}"], HAND_OVER["teacher"]),
+        (["init_from.parts={student: student, teacher: student}"], HAND_OVER["student"]),
+        (["+init_from.parts.centre=centre"], {**HAND_OVER["each"], "centre": "centre"}),
+        (
+            ["~init_from.parts", "+init_from.parts={encoder: encoder, teacher_encoder: encoder}"],
+            {"encoder": "encoder", "teacher_encoder": "encoder"},
+        ),
+    ],
+)
+def test_the_overrides_that_the_tables_offer_hand_over_what_they_say(table, words, parts):
+    told = Path(f"experiments/distl_{table}/README.md").read_text()
+    config = compose_config([f"experiment=distl_{table}/t2", *words])
+    assert config["init_from"]["parts"] == parts
+    assert all(word in told for word in words)
 
 
 class Poison(pl.Callback):
@@ -422,15 +450,23 @@ def test_the_teacher_stays_in_evaluation_mode(folder):
     assert modes == {(True, False)}
 
 
-def test_moments_of_a_run_on_labels_alone_fit_the_generation_after_it(folder):
-    """It freezes the head for self-distillation, which then has no moments yet."""
-    first = build_task(config_of(folder, "task=labels_only", "task.keep_optimizer=true"))
-    second = build_task(config_of(folder, "task.keep_optimizer=true"))
-    frozen = [name for name, p in first.model.named_parameters() if not p.requires_grad]
-    state = first.state_dict()
-    assert frozen
-    assert not any(state[f"optimizer_memory.step.{name}"] for name in frozen)
-    take(second, second.parts(), Weights("first", state, first.parts()), {"optimizer": "optimizer"})
+def test_moments_go_from_a_frozen_feature_head_to_one_that_learns(folder):
+    """T = initial trains on labels alone: its feature head has no moments, that of T = 1 begins without."""
+    words = ("task.keep_optimizer=true", "trainer.max_epochs=1")
+    first, _, _ = fit(config_of(folder, "task=labels_only", "data.generation=0", *words), folder)
+    config = config_of(folder, *words)
+    second = build_task(config)
+    parts = {**HAND_OVER["student"], "optimizer": "optimizer"}
+    take(second, second.parts(), Weights("initial", first.state_dict(), first.parts()), parts)
+    started = {}
+
+    class Start(pl.Callback):
+        def on_train_start(self, trainer, task):
+            started.update({name: p in trainer.optimizers[0].state for name, p in task.model.named_parameters()})
+
+    fit(config, folder, Start(), task=second)
+    assert {name.split(".")[0] for name, moved in started.items() if moved} == {"encoder", "class_head"}
+    assert not any(moved for name, moved in started.items() if name.startswith("feature_head"))
 
 
 def test_moments_are_handed_over_where_the_settings_say_so(folder):

@@ -151,8 +151,8 @@ class SelfTrainingDataModule(ImageDataModule):
         """Refuse to train on labels that the labelled images do not teach, and on folds that are not there.
 
         Raises:
-            DataError: a label without a positive or without a negative labelled image, no unlabelled image, or one that
-                is a test image under another name.
+            DataError: a label without a positive or without a negative labelled image, no unlabelled image, or a
+                labelled or unlabelled one that is a test image under another name.
             ConfigError: a generation that the folds do not have.
         """
         if stage == "fit":
@@ -171,16 +171,19 @@ class SelfTrainingDataModule(ImageDataModule):
         super().prepare_data()
 
     def _refuse_test_images(self) -> None:
-        """Refuse unlabelled images that have a test image's pixels; that no patient is in two parts is checked before."""
+        """Refuse training images that have a test image's pixels; that no patient is in two parts is checked before."""
         split = self.table.frame["split"]
-        pool, test = (np.flatnonzero(split == part) for part in (UNLABELLED, "test"))
+        pool, test = np.flatnonzero(split.isin(["train", UNLABELLED])), np.flatnonzero(split == "test")
         stored = self.store.rows(self.table)
         pairs = same_pixels(self.store, stored[pool], stored[test])
         if pairs:
             key = self.table.frame["image"]
             one, other = key.iloc[pool[pairs[0][0]]], key.iloc[test[pairs[0][1]]]
+            bare = sum(split.iloc[pool[place]] == UNLABELLED for place, _ in pairs)
+            kinds = ((len(pairs) - bare, LABELLED), (bare, UNLABELLED))
+            found = " and ".join(f"{count} {kind}" for count, kind in kinds if count)
             raise DataError(
-                f"{len(pairs)} unlabelled image(s) of {self.table.split_name!r} have the very pixels of a test image, first "
+                f"{found} image(s) of {self.table.split_name!r} have the very pixels of a test image, first "
                 f"{one} those of {other}: the test would be on images that were learnt from. `cxrvl data duplicates` lists "
                 "them; put both into one part (data.split_file), or leave one out"
             )

@@ -269,18 +269,19 @@ class Twins(PhantomSource):
         return super().read_many([self.twins[1] if key == self.twins[0] else key for key in keys])
 
 
-def test_an_unlabelled_image_that_is_a_test_image_by_another_name_is_refused(module, acting, tmp_path):
+@pytest.mark.parametrize(("part", "kind"), [("unlabelled", "unlabelled"), ("train", "labelled")])
+def test_a_training_image_that_is_a_test_image_by_another_name_is_refused(module, acting, tmp_path, part, kind):
     """Patients apart are checked with the split; here only the pixels tell."""
     source = Twins(images=240, seed=5, size=40)
     data = module(source=source, store_root=str(tmp_path))
     data.trainer = acting()
     frame = data.table.frame
-    unlabelled, test = (frame["image"][frame["split"] == part].iloc[1] for part in ("unlabelled", "test"))
-    source.twins = (unlabelled, test)
-    with pytest.raises(DataError, match=f"1 unlabelled image.*first {unlabelled} those of {test}.*data duplicates"):
+    learnt, test = (frame["image"][frame["split"] == one].iloc[1] for one in (part, "test"))
+    source.twins = (learnt, test)
+    with pytest.raises(DataError, match=f"^1 {kind} image.*first {learnt} those of {test}.*data duplicates"):
         data.setup("fit")
     pixels = data.store.take(data.store.rows(data.table))
-    assert sum(np.array_equal(pixels[frame["image"] == unlabelled][0], other) for other in pixels) == 2
+    assert sum(np.array_equal(pixels[frame["image"] == learnt][0], other) for other in pixels) == 2
 
 
 def test_a_split_file_says_who_is_labelled(module, acting, tmp_path):
