@@ -63,3 +63,10 @@ def copied(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+HAND_OVER = {
+    "each": {"student": "student", "teacher": "teacher"},
+    "teacher": {"student": "teacher", "teacher": "teacher"},
+    "student": {"student": "student", "teacher": "student"},
+}

@@ -1,5 +1,6 @@
 """Has a run that another one starts from learnt from patients the other one is judged on?"""
 
+import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,8 @@ from cxrvl.errors import DataError
 from cxrvl.runs.identity import data_table
 from cxrvl.runs.upstream import Link
 
+log = logging.getLogger(__name__)
+
 JUDGED = ("val", "test")
 SHOWN = 6
 """Settings that differ, in a message."""
@@ -20,7 +23,8 @@ def refuse_known_patients(config: dict[str, Any], before: Iterable[Link]) -> Non
     """Refuse a run whose validation or test part holds a patient that a run it starts from was trained on.
 
     That happens where an override changes the data or the split of the one and not of the other. A patient is one of a
-    data set, and part of a training also without labels. What a file or published weights have seen, nobody knows here.
+    data set, and part of a training also without labels. What a file or published weights have seen, nobody knows here;
+    nor, where its data are not on this machine, what a finished run has, which is warned of.
 
     Args:
         config: of the run that starts, resolved.
@@ -31,7 +35,16 @@ def refuse_known_patients(config: dict[str, Any], before: Iterable[Link]) -> Non
     """
     judged = _patients(config, JUDGED)
     for link in before:
-        known = judged.intersection(_patients(link.config, ("train",)))
+        try:
+            learnt = _patients(link.config, ("train",))
+        except DataError as error:
+            if link.run.state() != "done":
+                raise
+            # A run that was made elsewhere and is named by its id needs no data here to start from.
+            log.warning("run %s is there, its data are not, so nobody checks on which patients it was trained: %s",
+                        link.run_id, error)  # fmt: skip
+            continue
+        known = judged.intersection(learnt)
         if len(known):
             sets = ", ".join(sorted(set(known.get_level_values("dataset"))))
             raise DataError(

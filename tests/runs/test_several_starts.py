@@ -10,7 +10,7 @@ from cxrvl.config import compose
 from cxrvl.config.compose import compose_config, hydra_session, resolved
 from cxrvl.errors import ConfigError, RunError, WeightsError
 from cxrvl.files import read_json, write_json, write_yaml
-from cxrvl.runs import chain, identity, inherit, making
+from cxrvl.runs import chain, inherit, making
 from cxrvl.runs.identity import identify
 from cxrvl.runs.inherit import _written
 from cxrvl.runs.lineage import dependents, record, source, write_record
@@ -46,15 +46,6 @@ def through(first, *parts, seed=5):
 
 def ids(found):
     return [link.run_id for link in found]
-
-
-@pytest.fixture
-def fresh(tmp_path, monkeypatch):
-    """A process of its own in a folder of its own: tables are read once per process."""
-    identity._study_table.cache_clear()
-    monkeypatch.chdir(tmp_path)
-    with hydra_session():
-        yield
 
 
 def make(link, state="done"):

@@ -6,7 +6,7 @@ import torch
 from cxrvl.config.compose import compose_config, hydra_session, resolved
 from cxrvl.errors import ConfigError, DataError, RunError, WeightsError
 from cxrvl.files import write_yaml
-from cxrvl.runs import identity, making
+from cxrvl.runs import making, separation
 from cxrvl.runs.identity import identify
 from cxrvl.runs.inherit import _written, override
 from cxrvl.runs.making import check_chain
@@ -34,15 +34,6 @@ def through_middle(first):
 
 def id_of(*overrides):
     return identify(config_of(*overrides)).run_id
-
-
-@pytest.fixture
-def fresh(tmp_path, monkeypatch):
-    """A process of its own in a folder of its own: tables are read once per process."""
-    identity._study_table.cache_clear()
-    monkeypatch.chdir(tmp_path)
-    with hydra_session():
-        yield
 
 
 # Identity.
@@ -381,3 +372,22 @@ def test_what_a_debug_run_starts_from_is_a_debug_run(debug, handed):
     assert link.config["trainer"]["max_epochs"] <= 2
     assert link.config["paths"]["runs"].endswith("debug")
     assert link.config["debug"] is not None
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_finished_run_whose_data_are_elsewhere_is_started_from_with_a_warning(tmp_path, monkeypatch, caplog):
+    config = resolved(compose_config(("experiment=phantom/pretrained", "data.source.images=60")))
+    (link,) = links(config)
+    read = separation.data_table
+
+    def here(asked):
+        if asked is link.config:
+            raise DataError("no such folder")
+        return read(asked)
+
+    monkeypatch.setattr(separation, "data_table", here)
+    with pytest.raises(DataError, match="no such folder"):
+        separation.refuse_known_patients(config, [link])
+    link.run.set_status("done")
+    separation.refuse_known_patients(config, [link])
+    assert f"run {link.run_id} is there, its data are not" in caplog.text
