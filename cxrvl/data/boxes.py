@@ -5,15 +5,11 @@ image's width and height, origin at the top left corner. An image without box an
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from cxrvl.errors import DataError
-
-if TYPE_CHECKING:
-    from cxrvl.data.studies import StudyTable
 
 Box = tuple[str, float, float, float, float]
 Corners = tuple[float, float, float, float]
@@ -68,16 +64,6 @@ def bad_boxes(boxes: pd.DataFrame) -> pd.Series:
     inside = np.isfinite(corners) & (corners >= 0.0) & (corners <= 1.0)
     proper = (corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])
     return pd.Series(~(inside.all(axis=1) & proper), index=boxes.index)
-
-
-def first_with_box(table: "StudyTable", rows: np.ndarray, count: int) -> list[tuple[int, str]]:
-    """Return (row, label) of the first of some rows with a box of each label, for up to `count` labels."""
-    found: dict[str, int] = {}
-    for row in rows.tolist():
-        for box in table.frame["boxes"].iloc[row]:
-            if box[0] in table.labels:
-                found.setdefault(box[0], row)
-    return [(found[label], label) for label in table.labels if label in found][:count]
 
 
 def seen(corners: Corners, fov: np.ndarray) -> Corners:

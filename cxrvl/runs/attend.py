@@ -1,4 +1,4 @@
-"""What does a trained network with ACM, or a vision transformer, attend to in images whose findings have boxes?"""
+"""What does a trained network with ACM, or a vision transformer, attend to in test images?"""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cxrvl.data.boxes import Corners, first_with_box, seen
+from cxrvl.data.boxes import Corners, seen
+from cxrvl.data.examples import first_examples
 from cxrvl.data.modules.loading import BatchRows
 from cxrvl.models.attention import attend
 from cxrvl.models.cls_attention import cls_attention, transformer_of
@@ -24,9 +25,9 @@ class Examples:
 
     Attributes:
         images: (n, H, W) float32 in [0, 1], as the model saw them.
-        boxes: per image, (x0, y0, x1, y1) in [0, 1] of that image.
+        boxes: per image, (x0, y0, x1, y1) in [0, 1] of that image; none where the data set has no boxes.
         key_maps, query_maps: (n, G, h, w) softmax maps.
-        titles: the finding the boxes belong to, per image.
+        titles: the finding the boxes belong to, or the image is an example of, per image.
         module: name of the module.
     """
 
@@ -48,8 +49,8 @@ class ClsExamples:
     titles: list[str]
 
 
-class _Chosen(NamedTuple):
-    """The trained task, the inputs (n, 1, H, W) it is shown, their boxes and the findings those belong to."""
+class _Shown(NamedTuple):
+    """The trained task, the inputs (n, 1, H, W) it is shown, their boxes and their findings."""
 
     task: Task
     images: Tensor
@@ -58,20 +59,19 @@ class _Chosen(NamedTuple):
 
 
 def attended_examples(run: Run, config: dict[str, Any], count: int) -> Examples | None:
-    """Run the trained model on the first test image with a box of each of `count` labels.
+    """Run the trained model on up to `count` test images that `first_examples` chooses.
 
-    The images are the first ones, not chosen by how well they look; the module is the deepest one whose maps
-    are still fine enough to see anything.
+    The module is the deepest one whose maps are still fine enough to see anything.
 
     Returns:
-        None when the test split has no box, or no module compares.
+        None when no label of the test split is known, or no module compares.
     """
-    chosen = _chosen(run, config, count)
-    found = None if chosen is None else attend(chosen.task.model, chosen.images)
-    if chosen is None or found is None:
+    shown = _shown(run, config, count)
+    found = None if shown is None else attend(shown.task.model, shown.images)
+    if shown is None or found is None:
         return None
     return Examples(
-        chosen.images[:, 0].numpy(), chosen.boxes, found.key.numpy(), found.query.numpy(), chosen.titles,
+        shown.images[:, 0].numpy(), shown.boxes, found.key.numpy(), found.query.numpy(), shown.titles,
         found.module.removeprefix("backbone."),
     )  # fmt: skip
 
@@ -80,30 +80,29 @@ def cls_examples(run: Run, config: dict[str, Any], count: int) -> ClsExamples | 
     """Run a trained vision transformer on the same images as `attended_examples`.
 
     Returns:
-        None when the test split has no box, or the model is no vision transformer.
+        None when no label of the test split is known, or the model is no vision transformer.
     """
-    chosen = _chosen(run, config, count)
-    encoder = None if chosen is None else transformer_of(chosen.task.model)
-    if chosen is None or encoder is None:
+    shown = _shown(run, config, count)
+    encoder = None if shown is None else transformer_of(shown.task.model)
+    if shown is None or encoder is None:
         return None
-    maps = cls_attention(encoder, chosen.images)
-    return ClsExamples(chosen.images[:, 0].numpy(), chosen.boxes, maps.numpy(), chosen.titles)
+    maps = cls_attention(encoder, shown.images)
+    return ClsExamples(shown.images[:, 0].numpy(), shown.boxes, maps.numpy(), shown.titles)
 
 
-def _chosen(run: Run, config: dict[str, Any], count: int) -> _Chosen | None:
+def _shown(run: Run, config: dict[str, Any], count: int) -> _Shown | None:
     quieten()
     set_up_process(config)
     data, task = build_images(config), build_task(config, pretrained=False).eval()
     data.use_table(study_table(config))
     use_weights(run, config, task)
-    chosen = first_with_box(data.table, data.table.split("test"), count)
+    chosen = first_examples(data.table, data.table.split("test"), count)
     if not chosen:
         return None
-    rows = [row for row, _ in chosen]
     loader = torch.utils.data.DataLoader(
-        data.dataset(), batch_sampler=[BatchRows(rows)], collate_fn=lambda batch: batch
+        data.dataset(), batch_sampler=[BatchRows([one.row for one in chosen])], collate_fn=lambda batch: batch
     )
     batch = data.transform(next(iter(loader)))
-    boxes = [[seen(box[1:], fov) for box in data.table.frame["boxes"].iloc[row] if box[0] == label]
-             for (row, label), fov in zip(chosen, batch["fov"].numpy(), strict=True)]  # fmt: skip
-    return _Chosen(task, batch["image"], boxes, [label for _, label in chosen])
+    boxes = [[seen(box[1:], fov) for box in data.table.frame["boxes"].iloc[one.row] if box[0] == one.label]
+             for one, fov in zip(chosen, batch["fov"].numpy(), strict=True)]  # fmt: skip
+    return _Shown(task, batch["image"], boxes, [one.title for one in chosen])

@@ -44,7 +44,7 @@ class Looked:
 
 
 def generations_figure(rows: Mapping[str, Looked], path: Path, *, title: str, synthetic: bool = False) -> Path:
-    """Draw one line per image: the image with its box, then the mean over heads of every row of the table.
+    """Draw one line per image: the image with its box if it has one, then the mean over heads of every row of the table.
 
     rows: display label -> what it attended to, in table order, the same images for all. Below each map stands its
     attention inside the box beside chance. Returns the written path; raises DataError where rows do not fit together.
@@ -78,17 +78,17 @@ def heads_figure(rows: Mapping[str, Looked], path: Path, *, title: str, syntheti
     step, top = _CELL + 0.26, 0.76
     width = 1.5 + heads * (_CELL + _GAP) + 0.1
     sheet = Sheet(max(width, 6.4), top + len(examples) * step + 0.6)
-    chance = share(next(iter(examples.values())).chance)
-    finding = next(iter(examples.values())).title
+    shown = next(iter(examples.values()))
+    about = f", the box covers {share(shown.chance)} of it" if shown.boxes else ""
     sheet.text(0.1, 0.12, title, size=11, weight="bold")
-    sheet.text(0.1, 0.42, f"Every head on one image: {finding}, the box covers {chance} of it.", size=8.5)
+    sheet.text(0.1, 0.42, f"Every head on one image: {shown.title}{about}.", size=8.5)
     for line, (name, example) in enumerate(examples.items()):
         y = top + line * step
         sheet.text(0.1, y + _CELL / 2, name, size=8.5)
         for head, attention in enumerate(example.maps[SIDE]):
             place = 1.5 + head * (_CELL + _GAP)
             overlay(sheet.axes(place, y, _CELL, _CELL), example, attention, SIDE, thin=True)
-            below = f"head {head}: {share(example.mass(attention))}"
+            below = f"head {head}: {share(example.mass(attention))}" if example.boxes else f"head {head}"
             sheet.text(place + _CELL / 2, y + _CELL + 0.03, below, size=6.5, colour=GREY, align="center")
     _notes(
         sheet,

@@ -73,7 +73,7 @@ def _robustness(
 def _draw_generations(
     spec: TableSpec, line: LineSpec, looking: dict[str, Wanted], generations: Path, heads: Path
 ) -> bool:
-    """Draw what the first run of each row with a vision transformer attends to; false where no test image has a box."""
+    """Draw what the first run of each row with a vision transformer attends to; false where no test image has a label."""
     from cxrvl.runs.attend import cls_examples
     from cxrvl.tables.generations_figure import Looked, generations_figure, heads_figure
 
@@ -92,7 +92,7 @@ def _draw_generations(
 
 
 def _draw_attention(spec: TableSpec, line: LineSpec, item: Wanted, chosen: Path, every: Path) -> bool:
-    """Draw what the first run with ACM attends to; false where no test image has a box."""
+    """Draw what the first run with ACM attends to; false where no test image has a label."""
     # Torch and the model are needed here alone; a table asked for again must not wait for them.
     from cxrvl.runs.attend import attended_examples
     from cxrvl.tables.attention_figure import attention_figure, attention_sheet

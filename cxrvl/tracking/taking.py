@@ -11,7 +11,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from cxrvl.config.schema import PICTURES_DOUBLING
-from cxrvl.data.boxes import first_with_box
+from cxrvl.data.examples import first_with_box
 from cxrvl.data.modules.image import ImageDataModule
 from cxrvl.models.attention import attend
 from cxrvl.models.cls_attention import cls_attention, transformer_of
@@ -118,7 +118,7 @@ class PictureTaker(pl.Callback):
         data = _data(trainer)
         if self._taking and data is not None:
             rows = data.rows("val")[trainer.global_rank :: trainer.world_size]
-            self._boxed_rows = {row for row, _ in first_with_box(data.table, rows, self._attended)}
+            self._boxed_rows = {one.row for one in first_with_box(data.table, rows)[: self._attended]}
 
     def on_validation_batch_end(
         self,

@@ -1,10 +1,17 @@
 """Evaluations that ask more of a network than one output: through a real run, each computed once, beside the others."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.image import imread
+
+from cxrvl.runs import attend
+from cxrvl.runs.identity import study_table
+from cxrvl.runs.store import Run
+from cxrvl.tables.generations_figure import Looked, generations_figure, heads_figure
 
 RUN = (
     "data=phantom", "model=distl_vit_micro", "task=classification", "data.source.images=160", "data.store.size=32",
@@ -80,3 +87,26 @@ def test_another_rule_costs_no_prediction_and_an_output_that_is_not_there_is_sai
     assert sorted(path.name for path in (folder / "predictions").iterdir()) == before
     out = cli("evaluate", "--run", folder.name, "evaluation.robustness.output=teacher_logits", code=2)
     assert "scores the output 'teacher_logits', which this task does not give; it gives logits" in out
+
+
+def test_attention_is_shown_beside_boxes_and_where_a_data_set_has_none(run, monkeypatch, tmp_path):
+    folder = run[0].only_run()
+    found = Run(folder)
+    boxed = attend.cls_examples(found, found.config(), 3)
+    assert boxed.maps.shape[:2] == (3, 3)
+    assert all(boxed.boxes)
+    assert not any(title.startswith("no ") for title in boxed.titles)
+
+    def unboxed(config):
+        table = study_table(config)
+        return dataclasses.replace(table, frame=table.frame.assign(boxes=[[] for _ in range(len(table))]))
+
+    monkeypatch.setattr(attend, "study_table", unboxed)
+    plain = attend.cls_examples(found, found.config(), 20)
+    assert plain.boxes == [[]] * 20
+    assert len(set(plain.titles)) > len(boxed.titles)
+    assert any(title.startswith("no ") for title in plain.titles)
+    looked = {"T = 0": Looked(plain.images, plain.maps, plain.boxes, plain.titles)}
+    generations_figure(looked, tmp_path / "generations.png", title="No boxes", synthetic=True)
+    heads_figure(looked, tmp_path / "heads.png", title="No boxes", synthetic=True)
+    assert imread(tmp_path / "generations.png").shape[0] > imread(tmp_path / "heads.png").shape[0]
