@@ -148,9 +148,7 @@ def _reading(network: nn.Module) -> list[Any]:
 def _settings(network: nn.Module) -> Iterator[list[Any]]:
     """Name, plain attributes and configuration of every module."""
     for name, module in network.named_modules():
-        said = {
-            key: value for key, value in vars(module).items() if not key.startswith("_") and key not in NO_SETTINGS
-        }
+        said = {key: value for key, value in vars(module).items() if not key.startswith("_") and key not in NO_SETTINGS}
         config = getattr(module, "config", None)
         described = config.to_dict() if hasattr(config, "to_dict") else {}
         yield [
