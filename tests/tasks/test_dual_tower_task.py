@@ -11,6 +11,7 @@ from small_dual_towers import RESNET, VIT, pairs, text, tower
 from cxrvl.errors import ConfigError
 from cxrvl.losses.companions import Softening
 from cxrvl.losses.image_text import InfoNCE, SigLIP
+from cxrvl.models.open_clip_towers import OpenClipText
 from cxrvl.models.resnet import ResNet
 from cxrvl.runs.parts import Weights, take
 from cxrvl.runs.trainer import build_task
@@ -181,9 +182,34 @@ def test_depths_of_a_cnn_go_by_stage():
     assert depths_of(["0.weight", "1.weight"]) == {"0.weight": (1, 1), "1.weight": (1, 1)}
 
 
+def test_depths_of_other_houses():
+    densenet = ["features.conv0.weight", "features.denseblock1.denselayer1.conv1.weight", "features.transition1.conv.weight",
+                "features.denseblock2.denselayer1.conv1.weight", "features.norm5.weight"]  # fmt: skip
+    assert [depth for depth, _ in depths_of(densenet).values()] == [0, 1, 1, 2, 3]
+    t5 = [
+        "shared.weight",
+        "block.0.layer.0.q.weight",
+        "block.0.layer.1.wi.weight",
+        "block.1.layer.0.q.weight",
+        "norm.weight",
+    ]
+    assert [depth for depth, _ in depths_of(t5).values()] == [0, 1, 1, 2, 3]
+    assert depths_of(["wte.weight", "h.0.attn.weight", "h.1.attn.weight"])["h.1.attn.weight"] == (2, 3)
+
+
+def test_the_projection_of_open_clip_stands_behind_its_blocks():
+    words = OpenClipText("ViT-B-32", options={"width": 32, "heads": 2, "layers": 2, "vocab_size": 49408})
+    depths = depths_of([name for name, _ in words.named_parameters()])
+    assert depths["network.text_projection"] == (3, 3)
+    assert depths["network.positional_embedding"] == depths["network.token_embedding.weight"] == (0, 3)
+    assert depths["network.transformer.resblocks.1.mlp.c_fc.weight"] == (2, 3)
+    assert depths["network.ln_final.weight"] == (3, 3)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"groups": {"projections": {"lr": 1.0, "layer_decay": 0.5}}}, "would do nothing: no numbered blocks"),
         ({"chunk": -1}, "task.chunk is -1"),
         ({"not_negatives": ["texts"]}, "did you mean 'text'"),
         ({"groups": {"image": {}}}, "task.groups names 'image'"),
