@@ -157,7 +157,7 @@ def _compute(run: Run, config: dict[str, Any]) -> list[str]:
         build_task,
         build_trainer,
         quieten,
-        refuse_split_batchnorm,
+        refuse_split,
         set_up_process,
         unsharded,
     )
@@ -190,7 +190,7 @@ def _compute(run: Run, config: dict[str, Any]) -> list[str]:
         Throughput(), *picture_callbacks(config, run.folder), progress, keeper, StopAtResumePoint(keeper),
     ]  # fmt: skip
     trainer = build_trainer(config, run.folder, callbacks, task.heads_take_turns(data))
-    refuse_split_batchnorm(trainer, task)
+    refuse_split(trainer, task)
     with tracked(trainer.loggers, run.folder):
         if not trained:
             begin(trainer.loggers, _resume_step(resume))

@@ -14,6 +14,7 @@ from cxrvl.losses.image_text import InfoNCE, SigLIP
 from cxrvl.models.open_clip_towers import OpenClipText
 from cxrvl.models.resnet import ResNet
 from cxrvl.runs.parts import Weights, take
+from cxrvl.runs.sharding import refuse_uncut
 from cxrvl.runs.trainer import build_task
 from cxrvl.tasks import ImageTextContrast
 from cxrvl.tasks.dual_tower import finding_set, found_within, report_texts
@@ -225,6 +226,13 @@ def test_options_that_cannot_be_right(options, message):
 def test_another_model_is_refused():
     with pytest.raises(ConfigError, match="needs a dual tower"):
         ImageTextContrast(torch.nn.Linear(2, 2), InfoNCE(), ADAM)
+
+
+def test_a_scale_is_not_cut_among_devices():
+    with pytest.raises(
+        ConfigError, match=r"model\.logit_scale of this ImageTextContrast is a single number; use trainer=ddp"
+    ):
+        refuse_uncut(task())
 
 
 def test_predictions_are_of_images_or_of_texts():
