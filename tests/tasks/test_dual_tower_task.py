@@ -228,6 +228,13 @@ def test_another_model_is_refused():
         ImageTextContrast(torch.nn.Linear(2, 2), InfoNCE(), ADAM)
 
 
+def test_siglip_without_a_bias_is_warned_of(caplog):
+    task(tower(logit_scale=10.0, logit_bias=-10.0), SigLIP())
+    assert not caplog.text
+    task(tower(), SigLIP())
+    assert "model.logit_scale=10 model.logit_bias=-10" in caplog.text
+
+
 def test_a_scale_is_not_cut_among_devices():
     with pytest.raises(
         ConfigError, match=r"model\.logit_scale of this ImageTextContrast is a single number; use trainer=ddp"
