@@ -71,6 +71,11 @@ def test_the_checkpoint_holds_adapters_and_pooling_and_a_hash_of_the_rest(chaine
     assert {name.split(".")[1] for name in state} == {"body", "pooling"}
     body = [name for name in state if name.startswith("model.body.")]
     assert all("lora_" in name or name.endswith("fingerprint") for name in body)
+    # Which weights those adapters stand on is a run's record, too; a commit have those of a hub alone.
+    sha256 = bytes(state["model.body.fingerprint"].tolist()).hex()
+    recorded = json.loads((run.folder / "environment.json").read_text())
+    assert recorded["bases"] == {"model.body": {"sha256": sha256, "commit": None}}
+    assert {"packages", "data", "command"} <= set(recorded)
 
 
 @pytest.mark.slow
