@@ -20,14 +20,6 @@ REPORTS = (
     "Clear.", "Effusion " * 90,
 )  # fmt: skip
 """With a first word that the tokenizers merge with the space before it, and with such as they do not."""
-    "The lungs are clear.",
-    "Both lungs are clear.",
-    "5 mm nodule.",
-    "(Chest) clear.",
-    "No pneumothorax. A 5 mm nodule.",
-    "Clear.",
-    "Effusion " * 90,
-)
 
 
 def encoder(architecture, tokenizer, pooling, **options):
