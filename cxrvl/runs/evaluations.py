@@ -1,6 +1,7 @@
 """Which evaluations does a config ask of a run, and which of them are already on disk?"""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,11 @@ def planned(run: Run, config: dict[str, Any]) -> list[Evaluation]:
     """
     prints = fingerprint(config)
     data = config["data"]
-    learnt = instructions_of(run.config() if (run.folder / "config.yaml").is_file() else config)
+
+    @cache
+    def learnt() -> dict[str, str]:
+        return instructions_of(run.config() if (run.folder / "config.yaml").is_file() else config)
+
     plan = []
     for name, given in config["evaluation"].items():
         if given is None:

@@ -1,6 +1,6 @@
 """With which instructions did a run learn, and which of them does an option mean by a task's name?"""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cxrvl.config.nearest import did_you_mean
@@ -39,8 +39,11 @@ def instruction_of(name: str, known: Mapping[str, str], where: str) -> str:
     )
 
 
-def with_instructions(evaluator: dict[str, Any], known: Mapping[str, str], where: str) -> dict[str, Any]:
+def with_instructions(evaluator: dict[str, Any], known: Callable[[], Mapping[str, str]], where: str) -> dict[str, Any]:
     """Return an evaluator's config with the texts of all instructions that it gives by name.
+
+    Args:
+        known: gives what `instructions_of` gives; called where an instruction is given by name alone.
 
     Raises:
         ConfigError: as `instruction_of`; an instruction that is neither a text nor {task: <name>}.
@@ -48,11 +51,11 @@ def with_instructions(evaluator: dict[str, Any], known: Mapping[str, str], where
     return {key: _told(key, value, known, f"{where}.{key}") for key, value in evaluator.items()}
 
 
-def _told(key: str, value: Any, known: Mapping[str, str], where: str) -> Any:
+def _told(key: str, value: Any, known: Callable[[], Mapping[str, str]], where: str) -> Any:
     if not isinstance(value, Mapping):
         return value
     if key not in KEYS:
         return with_instructions(dict(value), known, where)
     if set(value) != {BY_NAME} or not isinstance(value[BY_NAME], str):
         raise ConfigError(f"{where} is {dict(value)}; expected a text, or {{{BY_NAME}: <name of a task of the run>}}")
-    return instruction_of(value[BY_NAME], known, where)
+    return instruction_of(value[BY_NAME], known(), where)

@@ -22,7 +22,7 @@ def test_names_become_texts_at_any_depth():
         "penalties": [0.1],
     }  # fmt: skip
     before = copy.deepcopy(given)
-    found = with_instructions(given, KNOWN, "evaluation.x")
+    found = with_instructions(given, lambda: KNOWN, "evaluation.x")
     assert found["instruction"] == "Retrieve the report."
     assert found["document_instruction"] == "Read it."
     assert found["tasks"]["a"]["query"] == {"of": "findings", "instruction": "Retrieve the impression."}
@@ -40,7 +40,7 @@ def test_names_become_texts_at_any_depth():
 )  # fmt: skip
 def test_what_no_task_can_be(given, known, message):
     with pytest.raises(ConfigError, match=message):
-        with_instructions({"instruction": given}, known, "x")
+        with_instructions({"instruction": given}, lambda: known, "x")
 
 
 def test_tasks_left_out_and_without_an_instruction_have_none():
