@@ -147,7 +147,7 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--runs", help="folder of the runs (default: as in the config)")
     table = commands.add_parser("table", help="compute what is missing of a table, and print it beside the paper's")
     table.add_argument("table", help="name of a folder under experiments/")
-    table.add_argument("--line", help="one line of the table (default: all)")
+    table.add_argument("--line", help="one line of the table (default: all but those on request)")
     table.add_argument(
         "--jobs", type=int, help="jobs side by side on the CPU (default: cores / threads); with GPUs, one per GPU"
     )

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
 
 GREY = "#555555"
-SCALE = "Yellow: ground-truth box. Colour: attention above the uniform level, each map up to its own maximum."
+COLOUR = "Colour: attention above the uniform level, each map up to its own maximum."
+SCALE = f"Yellow: ground-truth box. {COLOUR}"
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,21 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrvl.errors import DataError
 from cxrvl.evaluation.attention import Box, checked_maps
-from cxrvl.tables.attention_drawing import GREY, SCALE, Example, check_boxes, draw_image, overlay, share, told
+from cxrvl.tables.attention_drawing import COLOUR, GREY, SCALE, Example, check_boxes, draw_image, overlay, share, told
 from cxrvl.tables.canvas import Sheet, save
 from cxrvl.tables.synthetic import SYNTHETIC
 
 SIDE = "CLS"
 _CELL, _GAP = 1.3, 0.06
+_NAME_LETTERS = 18
+"""How many letters of a row's name fit beside its heads."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ def generations_figure(rows: Mapping[str, Looked], path: Path, *, title: str, sy
     places = [0.32 + column * (_CELL + _GAP) for column in range(len(rows) + 1)]
     sheet = Sheet(max(places[-1] + _CELL + 0.1, 6.4), top + len(first) * step + 0.6)
     sheet.text(0.1, 0.12, title, size=11, weight="bold")
-    for place, head in zip(places, ("Image and box", *rows), strict=True):
+    boxed = any(example.boxes for example in first)
+    for place, head in zip(places, ("Image and box" if boxed else "Image", *rows), strict=True):
         sheet.text(place + _CELL / 2, 0.62, head, size=8, align="center")
     for line, example in enumerate(first):
         y = top + line * step
@@ -66,8 +70,8 @@ def generations_figure(rows: Mapping[str, Looked], path: Path, *, title: str, sy
             overlay(sheet.axes(place, y, _CELL, _CELL), own[line], attention, SIDE)
             below = told(own[line], attention, None, "head")
             sheet.text(place + _CELL / 2, y + _CELL + 0.03, below, size=6.5, colour=GREY, align="center")
-    _notes(sheet, "Attention of CLS in the last block, mean over heads. In brackets the box's share of the image (chance).",
-           synthetic)  # fmt: skip
+    about = "Attention of CLS in the last block, mean over heads."
+    _notes(sheet, f"{about} In brackets the box's share of the image (chance)." if boxed else about, boxed, synthetic)
     return save(sheet.figure, path)
 
 
@@ -84,17 +88,17 @@ def heads_figure(rows: Mapping[str, Looked], path: Path, *, title: str, syntheti
     sheet.text(0.1, 0.42, f"Every head on one image: {shown.title}{about}.", size=8.5)
     for line, (name, example) in enumerate(examples.items()):
         y = top + line * step
-        sheet.text(0.1, y + _CELL / 2, name, size=8.5)
+        words = wrap(name, _NAME_LETTERS)
+        for number, part in enumerate(words):
+            sheet.text(0.1, y + _CELL / 2 + 0.15 * (number - len(words) / 2), part, size=8.5)
         for head, attention in enumerate(example.maps[SIDE]):
             place = 1.5 + head * (_CELL + _GAP)
             overlay(sheet.axes(place, y, _CELL, _CELL), example, attention, SIDE, thin=True)
             below = f"head {head}: {share(example.mass(attention))}" if example.boxes else f"head {head}"
             sheet.text(place + _CELL / 2, y + _CELL + 0.03, below, size=6.5, colour=GREY, align="center")
-    _notes(
-        sheet,
-        "Percentages: attention in the box. Heads count from 0 and keep their number over generations.",
-        synthetic,
-    )
+    numbers = "Heads count from 0 and keep their number over generations."
+    about = f"Percentages: attention in the box. {numbers}" if shown.boxes else numbers
+    _notes(sheet, about, bool(shown.boxes), synthetic)
     return save(sheet.figure, path)
 
 
@@ -110,6 +114,6 @@ def _together(rows: Mapping[str, Looked]) -> dict[str, list[Example]]:
     return examples
 
 
-def _notes(sheet: Sheet, about: str, synthetic: bool) -> None:
-    for number, words in enumerate((about, SCALE, SYNTHETIC if synthetic else "")):
+def _notes(sheet: Sheet, about: str, boxed: bool, synthetic: bool) -> None:
+    for number, words in enumerate((about, SCALE if boxed else COLOUR, SYNTHETIC if synthetic else "")):
         sheet.text(0.1, sheet.height - 0.52 + 0.16 * number, words, size=7, colour=GREY)

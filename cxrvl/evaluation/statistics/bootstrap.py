@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -15,6 +16,9 @@ Statistic = Callable[[NDArray[np.float32]], Floats]
 
 BLOCK = 128
 """Replicates drawn at once: 31,000 patients x 128 counts are 16 MB."""
+
+KEPT = 4_000_000
+"""Draws of up to so many counts (16 MB) are kept for the next metric or seed of the same patients."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,21 @@ def patient_draws(patients: int, replicates: int, seed: int) -> Iterator[NDArray
     Yields:
         (patients, r) float32 counts, r ≤ BLOCK, `replicates` columns in all; the same for the same arguments.
     """
+    if patients * replicates <= KEPT:
+        yield from _kept_draws(patients, replicates, seed)
+    else:
+        yield from _drawn(patients, replicates, seed)
+
+
+@lru_cache(maxsize=4)
+def _kept_draws(patients: int, replicates: int, seed: int) -> tuple[NDArray[np.float32], ...]:
+    blocks = tuple(_drawn(patients, replicates, seed))
+    for block in blocks:
+        block.flags.writeable = False
+    return blocks
+
+
+def _drawn(patients: int, replicates: int, seed: int) -> Iterator[NDArray[np.float32]]:
     rng = np.random.default_rng(seed)
     for start in range(0, replicates, BLOCK):
         size = min(BLOCK, replicates - start)
