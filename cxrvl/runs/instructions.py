@@ -35,7 +35,7 @@ def instruction_of(name: str, known: Mapping[str, str], where: str) -> str:
                           "instruction as text")  # fmt: skip
     raise ConfigError(
         f"{where}: the run learnt no task {name!r} with an instruction{did_you_mean(name, known)}; it learnt "
-        f"{', '.join(known)}"
+        f"{', '.join(known)}: name one of these, or give the instruction as text"
     )
 
 
