@@ -82,7 +82,8 @@ class Column:
 class LineSpec:
     """One table as printed: rows compared on the same images, several seeds each.
 
-    on_request: computed only when it is named, not where all lines of a table are asked for. protocol: the table's, where the line has none of its own. data_split: the way of splitting its rows were scored on.
+    on_request: computed only when it is named, not where all lines of a table are asked for. protocol: the table's, where
+    the line has none of its own. data_split: the way of splitting its rows were scored on.
     """
 
     name: str
@@ -173,7 +174,9 @@ class TableSpec:
         )
         keys.done()
         if all(line.on_request for line in spec.lines.values()):
-            raise ConfigError(f"{where}: every line is on_request, so that the table by itself is empty; leave one without")
+            raise ConfigError(
+                f"{where}: every line is on_request, so that the table by itself is empty; leave one without"
+            )
         row_names = {row.name for line in spec.lines.values() for row in line.rows}
         spec.published.check_rows(row_names)
         return spec
