@@ -132,6 +132,12 @@ def build_parser() -> argparse.ArgumentParser:
     encode.add_argument(
         "--precision", choices=("fp32", "bf16"), default="fp32", help="of the forward passes (default fp32)"
     )
+    asked = encode.add_mutually_exclusive_group()
+    asked.add_argument(
+        "--instruction", metavar="TEXT",
+        help="before every report, read and not pooled; \"\" for none (default: as the run read its own reports)",
+    )  # fmt: skip
+    asked.add_argument("--task", metavar="NAME", help="the same, by the name of a task that the run learnt with one")
     encode.add_argument("--skip-empty", action="store_true", help="leave out reports that say nothing")
     export = commands.add_parser("export", help="write a finished text run as a sentence-transformers folder")
     export.add_argument("--run", required=True, help="run id, or its first digits")
@@ -141,7 +147,7 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--runs", help="folder of the runs (default: as in the config)")
     table = commands.add_parser("table", help="compute what is missing of a table, and print it beside the paper's")
     table.add_argument("table", help="name of a folder under experiments/")
-    table.add_argument("--line", help="one line of the table (default: all)")
+    table.add_argument("--line", help="one line of the table (default: all but those on request)")
     table.add_argument(
         "--jobs", type=int, help="jobs side by side on the CPU (default: cores / threads); with GPUs, one per GPU"
     )

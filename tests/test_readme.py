@@ -178,12 +178,13 @@ def test_a_hospital_adapts_a_language_model_as_printed(configs, capsys, tmp_path
     pytest.importorskip("sentence_transformers")
     chapter = TEXT.split("\n## Language models that read reports\n")[1].split("\n## ")[0]
     (block,) = (Block(*(part or "" for part in found)) for found in FENCE.findall(chapter) if found[1] == "bash")
-    masked, pairs, encode, export = (shlex.split(line)[1:] for line in block.commands())
+    masked, pairs, encode, ask, export = (shlex.split(line)[1:] for line in block.commands())
     for name in path_variables():
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     write_hospital(tmp_path / "data/hospital/reports.csv")
-    shutil.copy(tmp_path / "data/hospital/reports.csv", tmp_path / "reports.csv")
+    for name in ("reports.csv", "findings.csv"):
+        shutil.copy(tmp_path / "data/hospital/reports.csv", tmp_path / name)
     made = []
 
     def run(words, *more, code=0):
@@ -206,6 +207,9 @@ def test_a_hospital_adapts_a_language_model_as_printed(configs, capsys, tmp_path
     assert "report from column 'text' (the run's data.source.columns); named by column 'accession'" in run(encode)
     written = pd.read_parquet(tmp_path / encode[encode.index("--out") + 1])
     assert written["study"].tolist() == [f"A{n:03d}" for n in range(60)]
+    assert "instruction before every report: Retrieve the impression that summarises these findings." in run(ask)
+    asked = pd.read_parquet(tmp_path / ask[ask.index("--out") + 1])
+    assert np.abs(np.stack(asked["embedding"]) - np.stack(written["embedding"])).max() > 1e-4
     run(export)
     assert (tmp_path / export[export.index("--out") + 1] / "modules.json").is_file()
 

@@ -18,6 +18,7 @@ def encode(options: argparse.Namespace) -> None:
     """Embed the reports of a file.
 
     Raises:
+        ConfigError: --task names none that the run learnt with an instruction.
         DataError: no such file, columns that are not there, a report that says nothing, a file that is in the way.
         RunError: no such run, it is not finished, or it learnt no text.
     """
@@ -25,15 +26,21 @@ def encode(options: argparse.Namespace) -> None:
     from cxrvl.data.sources.report_stream import ReportStream
     from cxrvl.runs.encode import ReportEncoder
     from cxrvl.runs.encode_file import check_out, encode_file
+    from cxrvl.runs.instructions import instruction_of, instructions_of
 
     source, out = Path(options.reports), Path(options.out)
     if not source.is_file():
         raise DataError(f"there is no file {source}")
     check_out(source, out)
     given = parse_columns(options.columns or [])
-    encoder = ReportEncoder(run_store(options.runs).find(options.run), options.dataset, options.precision)
+    run = run_store(options.runs).find(options.run)
+    instruction = options.instruction
+    if options.task is not None:
+        instruction = instruction_of(options.task, instructions_of(run.config()), "--task")
+    encoder = ReportEncoder(run, options.dataset, options.precision, instruction)
     reports = ReportStream(source, given, encoder.mapping, options.id)
     print(f"read: {reports.columns}")
+    print(f"instruction before every report: {encoder.reading.instruction or 'none'}")
     if reports.blank or reports.repeated:
         log.warning(
             "%s: %d report(s) have no id, and %d have the id of an earlier one; the column `row` tells them apart",
@@ -52,12 +59,12 @@ def export(options: argparse.Namespace) -> None:
     """
     from cxrvl.interop.sentence_transformers_folder import check_folder, write_sentence_transformers
     from cxrvl.runs.encode import ReportEncoder
+    from cxrvl.runs.instructions import instructions_of
 
     check_folder(Path(options.out))
     encoder = ReportEncoder(run_store(options.runs).find(options.run), options.dataset)
     prompts = {"report": encoder.reading.instruction.strip()} if encoder.reading.instruction.strip() else {}
-    tasks = encoder.config["data"].get("tasks") or {}
-    prompts |= {name: task["instruction"] for name, task in tasks.items() if task and task.get("instruction")}
+    prompts |= instructions_of(encoder.config)
     write_sentence_transformers(encoder.task.encoder, Path(options.out), prompts, _read_as(encoder.reading))
     print(f"written for sentence-transformers: {options.out}")
 

@@ -17,15 +17,14 @@ from cxrvl.tables.spec import LineSpec, TableSpec
 
 
 def table(options: argparse.Namespace) -> None:
-    """Print every line asked for; failed runs are reported after all that could be computed.
+    """Print the line asked for, or all but those on request; failed runs are reported after all that could be computed.
 
     Raises:
         RunError: some runs failed.
     """
     spec = table_spec(options.table)
-    lines = [spec.line(options.line)] if options.line else list(spec.lines.values())
     failures = []
-    for line in lines:
+    for line in spec.asked(options.line):
         chosen = replace(line, seeds=tuple(options.seeds)) if options.seeds else line
         failures += _line(spec, chosen, options)
     if failures:

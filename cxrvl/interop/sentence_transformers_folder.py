@@ -15,7 +15,6 @@ from cxrvl.errors import RunError, WeightsError
 from cxrvl.models.text.encoder import TextEncoder
 from cxrvl.models.text.hugging_face import quiet
 from cxrvl.models.text.pooling import Cls, Last, LatentAttention, Mean, Pooling, WeightedMean
-from cxrvl.models.text.tokens import ReportTokenizer
 
 POOLINGS: Mapping[type[Pooling], str] = {
     Mean: "mean", WeightedMean: "weighted_mean", Last: "last", Cls: "cls", LatentAttention: "latent_attention",
@@ -139,15 +138,22 @@ def _blank(encoder: TextEncoder) -> list[int]:
 
 
 def _prompt_tokens(encoder: TextEncoder, prompts: Mapping[str, str], behind: int) -> dict[str, int]:
-    """Tokens of each prompt as sentence-transformers counts them -> those that are attended to and not the report's."""
-    own = encoder.tokenize
-    bare = ReportTokenizer(own.backend, own.max_length, own.side)  # special tokens are no report's, pooled or not
+    """Tokens of each prompt as sentence-transformers counts them -> those that are attended to and not the report's.
+
+    The space between prompt and report is in neither: with most words it is one token, before others one of its own.
+    """
+    backend = encoder.tokenize.backend
     found: dict[str, int] = {}
     for prompt in prompts.values():
-        counted = str(len(own.backend(f"{prompt} ", split_special_tokens=True)["input_ids"]) - behind)
-        start = len(prompt) + 1
-        tokens = bare([f"{prompt} {_SAMPLE}"], torch.tensor([[start, start + len(_SAMPLE)]]))
-        skipped = int(tokens.pool_mask[0].argmax() - tokens.attention_mask[0].argmax())
+        counted = str(len(backend(f"{prompt} ", split_special_tokens=True)["input_ids"]) - behind)
+        read = backend(
+            f"{prompt} {_SAMPLE}",
+            split_special_tokens=True,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+        )
+        places = zip(read["offset_mapping"], read["special_tokens_mask"], strict=True)
+        skipped = next(n for n, ((start, _), special) in enumerate(places) if not special and start >= len(prompt))
         if found.setdefault(counted, skipped) != skipped:
             raise RunError(f"the prompt {prompt!r} has {counted} tokens, as another of the run's, but fewer of its own; "
                            "sentence-transformers cannot tell them apart")  # fmt: skip

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cxrvl.data.attention_examples import first_examples
 from cxrvl.data.boxes import Corners, seen
-from cxrvl.data.examples import first_examples
 from cxrvl.data.modules.loading import BatchRows
 from cxrvl.models.attention import attend
 from cxrvl.models.cls_attention import cls_attention, transformer_of

@@ -1,6 +1,7 @@
 """How does a finished text run embed reports? Read as it read its own, in a precision of one's choice."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ class ReportEncoder:
         run: a run that is done.
         dataset: whose reading (policy, cleaning, instruction) the reports get, where the run has several.
         precision: fp32 | bf16 of the forward passes, however the run was trained; the weights are held in float32.
+        instruction: before every report, read and not pooled; "" = none; None = that of the reading.
 
     Attributes:
         reading: how reports are read. mapping: which columns held what in the run's own table, {} where it had none.
@@ -36,7 +38,13 @@ class ReportEncoder:
         ConfigError: another precision.
     """
 
-    def __init__(self, run: Run, dataset: str | None = None, precision: str = PRECISIONS[0]) -> None:
+    def __init__(
+        self,
+        run: Run,
+        dataset: str | None = None,
+        precision: str = PRECISIONS[0],
+        instruction: str | None = None,
+    ) -> None:
         if precision not in PRECISIONS:
             raise ConfigError(f"precision {precision!r}; expected {' or '.join(PRECISIONS)}")
         quieten()
@@ -46,6 +54,8 @@ class ReportEncoder:
         set_up_process(config)
         self.run, self.config = run, config
         self.reading, self.mapping = reading_of(config, dataset), mapping_of(config, dataset)
+        if instruction is not None:
+            self.reading = replace(self.reading, instruction=instruction.strip())
         task = build_task(config, pretrained=False).eval()
         if not isinstance(task, TextTask):
             raise RunError(f"run {run.run_id} is of {config['task']['_target_']}, which embeds no texts")

@@ -65,9 +65,11 @@ def encode_file(
     """
     check_out(reports.path, out)
     parts = out.with_name(f"{out.name}.parts")
-    about = {"made_by": _MADE_BY, "run": encoder.run.run_id, "weights": encoder.weights, "precision": encoder.precision,
-             "reading": repr(encoder.reading), "source": _digest(reports.path), "columns": repr(reports.columns),
-             "skip_empty": skip_empty, "chunk": chunk}  # fmt: skip
+    about = {
+        "made_by": _MADE_BY, "run": encoder.run.run_id, "weights": encoder.weights, "precision": encoder.precision,
+        "reading": repr(encoder.reading), "instruction": encoder.reading.instruction, "source": _digest(reports.path),
+        "columns": repr(reports.columns), "skip_empty": skip_empty, "chunk": chunk,
+    }  # fmt: skip
     _claim(parts, about)
     rows = empty = 0
     for number, part in enumerate(reports.chunks(chunk)):

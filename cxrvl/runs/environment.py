@@ -23,6 +23,8 @@ DEVICE_VARIABLES = ("CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG")
 HIDDEN = "<hidden>"
 
 _SECRET_KEY = re.compile(r"(^|[._-])(api[_-]?key|key|token|secret|passw(or)?d|credentials?)$", re.IGNORECASE)
+_COMMIT_KEY = re.compile(r"(^|\.)revision$")
+"""A commit looks like an API key."""
 _SECRET_VALUE = re.compile(
     r"(?<=://)[^/@\s]+(?=@)|\b(hf|gh[opsu]|github_pat|sk|wandb_v\d+)[_-]\w{16,}|\b(?:[0-9a-f]{40})\b", re.IGNORECASE
 )
@@ -58,7 +60,8 @@ def without_secrets(arguments: Sequence[str]) -> list[str]:
     for argument in arguments:
         key, equals, _ = argument.partition("=")
         hide = bool(equals) and _SECRET_KEY.search(key.strip("+-~")) is not None
-        shown.append(f"{key}={HIDDEN}" if hide else _SECRET_VALUE.sub(HIDDEN, argument))
+        commit = bool(equals) and _COMMIT_KEY.search(key.strip("+-~")) is not None
+        shown.append(f"{key}={HIDDEN}" if hide else argument if commit else _SECRET_VALUE.sub(HIDDEN, argument))
     return shown
 
 

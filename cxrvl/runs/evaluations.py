@@ -1,12 +1,14 @@
 """Which evaluations does a config ask of a run, and which of them are already on disk?"""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from cxrvl.config.dotted import dotted
 from cxrvl.errors import RunError
 from cxrvl.runs.identity import ENGINE_KEYS, digest, fingerprint
+from cxrvl.runs.instructions import instructions_of, with_instructions
 from cxrvl.runs.store import Run
 
 EVALUATION_VERSION = 1
@@ -18,6 +20,15 @@ METRIC_ONLY_KEYS = frozenset({
     "confidence", "bins", "hit", "hit_radius", "hit_iou", "iou_thresholds", "weighted",
 })  # fmt: skip
 """Evaluator settings that change metrics but not the predicted rows, so that no prediction is computed again."""
+
+_TEXT = "cxrvl.evaluation.text"
+LATER_KEYS = {
+    f"{_TEXT}.TextRetrievalEvaluator": {"document_instruction"},
+    f"{_TEXT}.ErrorDiscriminationEvaluator": {"document_instruction"},
+    f"{_TEXT}.ClinicalSimilarityEvaluator": {"instruction"},
+    f"{_TEXT}.LabelProbeEvaluator": {"instruction"},
+}
+"""Evaluator -> settings that came after its first predictions; an empty one is as if it were not there."""
 
 PAIRING_KEYS = ("pairing", "empty", "least_words")
 """Settings of pairs of image and report that decide which of them are scored."""
@@ -44,16 +55,28 @@ class Evaluation:
 
 
 def planned(run: Run, config: dict[str, Any]) -> list[Evaluation]:
-    """Return the evaluations a resolved config asks of a run, in the config's order."""
+    """Return the evaluations a resolved config asks of a run, in the config's order.
+
+    An instruction that names a task is that of the run's own tasks, on whatever data it is evaluated.
+
+    Raises:
+        ConfigError: an instruction of a task that the run did not learn.
+    """
     prints = fingerprint(config)
     data = config["data"]
+
+    @cache
+    def learnt() -> dict[str, str]:
+        return instructions_of(run.config() if (run.folder / "config.yaml").is_file() else config)
+
     plan = []
-    for name, evaluator in config["evaluation"].items():
-        if evaluator is None:
+    for name, given in config["evaluation"].items():
+        if given is None:
             continue
+        evaluator = with_instructions(given, learnt, f"evaluation.{name}")
         content = {
             "run": run.run_id,
-            "evaluator": {k: v for k, v in evaluator.items() if k not in METRIC_ONLY_KEYS},
+            "evaluator": _asked(evaluator),
             "weights": config["checkpoint"]["use"],
             "data": prints,
             "input": _input(data),
@@ -62,6 +85,13 @@ def planned(run: Run, config: dict[str, Any]) -> list[Evaluation]:
         eval_id = digest(content)[:12]
         plan.append(Evaluation(name, eval_id, run.predictions / f"{name}-{eval_id}.parquet", evaluator))
     return plan
+
+
+def _asked(evaluator: dict[str, Any]) -> dict[str, Any]:
+    """Return what decides the predicted rows of an evaluator."""
+    later = LATER_KEYS.get(evaluator["_target_"], set())
+    asked = {key: value for key, value in evaluator.items() if key not in METRIC_ONLY_KEYS}
+    return {key: value for key, value in asked.items() if value or key not in later}
 
 
 def _input(data: dict[str, Any]) -> list[Any]:

@@ -146,6 +146,7 @@ def evaluate_run(run: Run, config: dict[str, Any]) -> dict[str, Any]:
 
 def _compute(run: Run, config: dict[str, Any]) -> list[str]:
     """Train if that is not finished, then predict what is missing. Torch is first needed here."""
+    from cxrvl.runs.bases import record_bases
     from cxrvl.runs.checkpoints import FINAL, CheckpointKeeper, resume_point
     from cxrvl.runs.evaluate import check_outputs, check_splits, predict_missing, update_metrics
     from cxrvl.runs.gallery import write_galleries
@@ -191,6 +192,8 @@ def _compute(run: Run, config: dict[str, Any]) -> list[str]:
     ]  # fmt: skip
     trainer = build_trainer(config, run.folder, callbacks, task.heads_take_turns(data))
     refuse_split(trainer, task)
+    if trainer.is_global_zero:
+        record_bases(run, task)
     with tracked(trainer.loggers, run.folder):
         if not trained:
             begin(trainer.loggers, _resume_step(resume))

@@ -82,7 +82,8 @@ class Column:
 class LineSpec:
     """One table as printed: rows compared on the same images, several seeds each.
 
-    protocol: the table's, where the line has none of its own. data_split: the way of splitting its rows were scored on.
+    on_request: computed only when it is named, not where all lines of a table are asked for. protocol: the table's, where
+    the line has none of its own. data_split: the way of splitting its rows were scored on.
     """
 
     name: str
@@ -99,6 +100,7 @@ class LineSpec:
     per_label: bool
     show_published: bool
     notes: tuple[str, ...]
+    on_request: bool = False
 
     @property
     def evaluations(self) -> tuple[str, ...]:
@@ -171,6 +173,10 @@ class TableSpec:
             published=load_published(folder / "published.csv"),
         )
         keys.done()
+        if all(line.on_request for line in spec.lines.values()):
+            raise ConfigError(
+                f"{where}: every line is on_request, so that the table by itself is empty; leave one without"
+            )
         row_names = {row.name for line in spec.lines.values() for row in line.rows}
         spec.published.check_rows(row_names)
         return spec
@@ -182,6 +188,10 @@ class TableSpec:
         alike = [one for one in line.columns if (one.metric, one.group) == (column.metric, column.group)]
         first = next((one for one in alike if not one.selection and not one.published), None)
         return self.published.get(row, column.group, column.metric) if column == first else None
+
+    def asked(self, name: str | None = None) -> list[LineSpec]:
+        """The line of that name, or all that are not on request; ConfigError naming the lines there are."""
+        return [self.line(name)] if name else [line for line in self.lines.values() if not line.on_request]
 
     def line(self, name: str | None = None) -> LineSpec:
         """The line of that name (``LINE=``), or the only one; ConfigError naming the lines there are."""
@@ -225,6 +235,7 @@ def _line(name: str, keys: Keys, groups: dict[str, tuple[str, ...]], protocol: s
         per_label=keys.flag("per_label", True),
         show_published=keys.flag("show_published", True),
         notes=keys.texts("notes", ()),
+        on_request=keys.flag("on_request", False),
     )
     keys.done()
     return line

@@ -11,7 +11,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from cxrvl.config.schema import PICTURES_DOUBLING
-from cxrvl.data.examples import first_with_box
+from cxrvl.data.attention_examples import first_with_box
 from cxrvl.data.modules.image import ImageDataModule
 from cxrvl.models.attention import attend
 from cxrvl.models.cls_attention import cls_attention, transformer_of

@@ -10,10 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from cxrvl.data.reports.texts import Texts
 from cxrvl.data.sources.base import report_table
 from cxrvl.data.sources.phantom import PhantomSource
 from cxrvl.data.sources.report_stream import ReportStream
 from cxrvl.errors import RunError
+from cxrvl.evaluation.predictions import read_predictions
 from cxrvl.runs.encode import ReportEncoder
 from cxrvl.runs.encode_file import encode_file
 from cxrvl.runs.store import RunStore
@@ -69,6 +71,11 @@ def test_the_checkpoint_holds_adapters_and_pooling_and_a_hash_of_the_rest(chaine
     assert {name.split(".")[1] for name in state} == {"body", "pooling"}
     body = [name for name in state if name.startswith("model.body.")]
     assert all("lora_" in name or name.endswith("fingerprint") for name in body)
+    # Which weights those adapters stand on is a run's record, too; a commit have those of a hub alone.
+    sha256 = bytes(state["model.body.fingerprint"].tolist()).hex()
+    recorded = json.loads((run.folder / "environment.json").read_text())
+    assert recorded["bases"] == {"model.body": {"sha256": sha256, "commit": None}}
+    assert {"packages", "data", "command"} <= set(recorded)
 
 
 @pytest.mark.slow
@@ -159,6 +166,66 @@ def test_an_export_gives_the_same_embeddings(chained, reports, exported, tmp_pat
     assert 1e-4 < np.abs(vectors_of(tmp_path / "rounded.parquet") - own).max() < 0.1
     metadata = json.loads(pq.read_schema(tmp_path / "rounded.parquet").metadata[b"cxrvl"])
     assert metadata["precision"] == "bf16"
+
+
+@pytest.mark.slow
+def test_reports_are_embedded_behind_an_instruction(chained, reports, exported, tmp_path):
+    """By a task's name as the export has it by that name; by text the same; recorded in the file."""
+    cli, run = chained
+    path, frame = reports
+    out = tmp_path / "asked.parquet"
+    call = ("encode", str(path), "--run", run.run_id, "--out", str(out))
+    instruction = "Retrieve the impression that summarises these findings."
+    assert f"instruction before every report: {instruction}" in cli(*call, "--task", "findings_impression")
+    by_name = vectors_of(out)
+    assert json.loads(pq.read_schema(out).metadata[b"cxrvl"])["instruction"] == instruction
+    encoder = ReportEncoder(run)
+    texts = Texts(
+        report_table(PhantomSource(images=60, seed=5, reports="by_hospital")), {"phantom": encoder.reading}, 0
+    )
+    plain = [texts.compose(row).text for row in range(len(frame))]
+    np.testing.assert_allclose(exported.encode(plain, prompt_name="findings_impression"), by_name, atol=1e-5)
+    cli(*call, "--instruction", f" {instruction} ")
+    np.testing.assert_array_equal(vectors_of(out), by_name)
+    assert "instruction before every report: none" in cli(*call)
+    assert np.abs(vectors_of(out) - by_name).max() > 1e-3
+    assert json.loads(pq.read_schema(out).metadata[b"cxrvl"])["instruction"] == ""
+
+
+@pytest.mark.slow
+def test_which_instructions_encode_refuses(chained, reports, tmp_path):
+    cli, run = chained
+    out = tmp_path / "out.parquet"
+    call = ("encode", str(reports[0]), "--run", run.run_id, "--out", str(out))
+    said = cli(*call, "--task", "finding_impression", code=2)
+    assert "--task: the run learnt no task 'finding_impression' with an instruction; did you mean" in said
+    assert "it learnt findings_impression, abbreviated, errors" in said
+    (masked,) = [other for other in RunStore(cli.runs) if other.run_id != run.run_id]
+    said = cli("encode", str(reports[0]), "--run", masked.run_id, "--out", str(out), "--task", "errors", code=2)
+    assert "the run learnt no task with an instruction" in said
+    assert "not allowed with argument" in cli(*call, "--task", "errors", "--instruction", "Read.", code=2)
+    assert "leave no room for the report" in cli(*call, "--instruction", "Read this. " * 200, code=2)
+    assert not out.exists()
+
+
+@pytest.mark.slow
+def test_a_run_is_evaluated_with_its_instructions(chained):
+    cli, run = chained
+    before = set(run.predictions.iterdir())
+    asked = ("evaluate", "--run", run.run_id, "evaluation=texts_instructed")
+    few = [f"evaluation.{name}.bootstrap=10" for name in EVALUATIONS]
+    more = [f"evaluation.{name}_instructed.bootstrap=10" for name in ("retrieval", "styles", "errors")]
+    said = cli(*asked, *few, *more, code=2)
+    assert "evaluation.styles_instructed.tasks.reworded.query.instruction: the run learnt no task 'reworded'" in said
+    left_out = [f"evaluation.styles_instructed.tasks.{name}=null" for name in ("reworded", "shuffled", "partial")]
+    cli(*asked, *few, *more, *left_out)
+    new = {path.name.partition("-")[0]: path for path in set(run.predictions.iterdir()) - before}
+    assert set(new) == {"retrieval_instructed", "styles_instructed", "errors_instructed"}
+    (plain,) = run.predictions.glob("retrieval-*.parquet")
+    with_, without = (read_predictions(path).frame for path in (new["retrieval_instructed"], plain))
+    without = without[without["label"] == "findings_to_impression"].reset_index(drop=True)
+    assert with_["study"].tolist() == without["study"].tolist()
+    assert (with_["better"] != without["better"]).any()
 
 
 @pytest.mark.slow

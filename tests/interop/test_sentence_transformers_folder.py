@@ -15,7 +15,11 @@ pytest.importorskip("sentence_transformers")
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 256}
 PROMPTS = {"report": "Retrieve the report.", "labels": "Name the labels of this report:"}
-REPORTS = ("The lungs are clear.", "No pneumothorax. A 5 mm nodule.", "Clear.", "Effusion " * 90)
+REPORTS = (
+    "The lungs are clear.", "Both lungs are clear.", "5 mm nodule.", "(Chest) clear.", "No pneumothorax. A 5 mm nodule.",
+    "Clear.", "Effusion " * 90,
+)  # fmt: skip
+"""With a first word that the tokenizers merge with the space before it, and with such as they do not."""
 
 
 def encoder(architecture, tokenizer, pooling, **options):

@@ -19,6 +19,7 @@ from cxrvl.runs.environment import HIDDEN, environment, git_state, without_secre
         ("paths.url=https://me:word@host/x", f"paths.url=https://{HIDDEN}@host/x"),
         ("hf_" + "a1" * 17, HIDDEN),
         ("0123456789abcdef0123456789abcdef01234567", HIDDEN),
+        ("model.base.revision=" + "0a" * 20, "model.base.revision=" + "0a" * 20),
         ("data.max_tokens=512", "data.max_tokens=512"),
         ("model.keys=8", "model.keys=8"),
         ("experiment=phantom/acm", "experiment=phantom/acm"),

@@ -72,6 +72,15 @@ def test_names_every_mistake(table_folder: Path, old: str, new: str, told: str) 
     assert "made_up/table.toml" in str(caught.value)
 
 
+def test_a_line_on_request_is_asked_for_by_its_name_alone(table_folder: Path) -> None:
+    more = (table_folder / "table.toml").read_text(encoding="utf-8").partition("[line.main]")[2]
+    spec = _with(table_folder, "[line.main]", f"[line.long]\non_request = true{more}\n[line.main]")
+    assert [line.name for line in spec.asked()] == ["main"]
+    assert [line.name for line in spec.asked("long")] == ["long"]
+    with pytest.raises(ConfigError, match="every line is on_request"):
+        _with(table_folder, "[line.main]", "[line.main]\non_request = true")
+
+
 def test_missing_table_and_line(tmp_path: Path, table: TableSpec) -> None:
     with pytest.raises(ConfigError, match=r"table.toml not found"):
         TableSpec.load(tmp_path / "nothing")

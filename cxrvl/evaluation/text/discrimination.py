@@ -36,10 +36,10 @@ class ErrorDiscriminationEvaluator:
 
     Args:
         tasks: name -> kinds of errors, see `cxrvl.data.reports.errors.ERRORS`; a report counts where it offers three
-            different wrong texts.
+            different wrong texts. null leaves a task out.
         of: the section that the candidates are, or `report`.
-        query: {of, styles}: what is compared with them, see `Variant`; it must not read like the true one.
-        instruction: before every query.
+        query: {of, styles, instruction}: what is compared with them, see `Variant`; it must not read like the true one.
+        instruction, document_instruction: before every query that has none of its own, and before every candidate.
         splits, score_split, reports, bootstrap, seed, confidence: see `TextRetrievalEvaluator`.
 
     Raises:
@@ -50,10 +50,11 @@ class ErrorDiscriminationEvaluator:
 
     def __init__(
         self,
-        tasks: Mapping[str, Sequence[str]] | None = None,
+        tasks: Mapping[str, Sequence[str] | None] | None = None,
         of: str = WHOLE,
         query: Mapping[str, Any] | None = None,
         instruction: str = "",
+        document_instruction: str = "",
         splits: Sequence[str] = ("test",),
         score_split: str = "test",
         reports: int | None = None,
@@ -62,16 +63,21 @@ class ErrorDiscriminationEvaluator:
         seed: int = 0,
         confidence: float = 0.95,
     ) -> None:
-        self.tasks = {str(name): tuple(kinds) for name, kinds in (tasks or {"all": tuple(ERRORS)}).items()}
+        given = {"all": tuple(ERRORS)} if tasks is None else tasks
+        self.tasks = {str(name): tuple(kinds) for name, kinds in given.items() if kinds is not None}
+        if not self.tasks:
+            raise ConfigError(f"evaluation tasks {list(given)}; expected one at least that is not null")
         for kinds in self.tasks.values():
             check_errors(kinds)
-        self.true = Variant.checked("of", {"of": of})
-        self.query = Variant.checked("query", query or {"of": of, "styles": {"synonyms": 0.5, "shuffle": 1.0}})
-        if self.query == self.true:
+        self.true = Variant.checked("of", {"of": of}, document_instruction)
+        self.query = Variant.checked(
+            "query", query or {"of": of, "styles": {"synonyms": 0.5, "shuffle": 1.0}}, instruction
+        )
+        if (self.query.of, self.query.styles) == (self.true.of, self.true.styles):
             raise ConfigError(f"evaluation query is the section {of!r} itself; give it styles, or another section")
         self.options = TextOptions.checked(splits, score_split, reports, bootstrap, seed, confidence)
         self.splits, self.reports = tuple(splits), reports
-        self.instruction, self.style_seed = instruction, style_seed
+        self.style_seed = style_seed
 
     def scored(self, table: "ReportTable") -> np.ndarray:
         """Return the rows (n,) int64 of the report table that are read."""
@@ -91,7 +97,9 @@ class ErrorDiscriminationEvaluator:
         if not entries:
             return pd.DataFrame()
         texts = [
-            (self.instruction if place == 0 else "", text) for *_, own in entries for place, text in enumerate(own)
+            ((self.true if place else self.query).instruction, text)
+            for *_, own in entries
+            for place, text in enumerate(own)
         ]
         vectors = embed(network, texts).reshape(len(entries), 2 + WRONG, -1).astype(np.float64)
         near = np.einsum("nd,ncd->nc", vectors[:, 0], vectors[:, 1:]).astype(np.float32)

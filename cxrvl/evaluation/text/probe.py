@@ -23,7 +23,7 @@ class LabelProbeEvaluator:
     See `LinearProbe`.
 
     Args:
-        of: the section embedded, or `report`.
+        of: the section embedded, or `report`. instruction: before every text.
         train_reports: of the training split at most so many; None = all. shots: of those, only so many positives and
             negatives of each label; None = all.
         penalties: L2 weights to choose from.
@@ -39,6 +39,7 @@ class LabelProbeEvaluator:
     def __init__(
         self,
         of: str = WHOLE,
+        instruction: str = "",
         train_reports: int | None = None,
         shots: int | None = None,
         penalties: Sequence[float] = (0.001, 0.01, 0.1, 1.0),
@@ -54,7 +55,7 @@ class LabelProbeEvaluator:
         self.linear = LinearProbe.checked(
             (train_split, threshold_split, score_split), penalties, shots, probe_seed, bootstrap
         )
-        self.variant = Variant.checked("of", {"of": of})
+        self.variant = Variant.checked("of", {"of": of}, instruction)
         self.splits = self.linear.splits
         self.train_reports, self.reports = train_reports, reports
         self.options = FindingsOptions(
@@ -78,7 +79,7 @@ class LabelProbeEvaluator:
             return pd.DataFrame()
         rows = [row for row, _ in found]
         targets = {f"target/{label}": table.frame[label].to_numpy(dtype=np.float32)[rows] for label in table.labels}
-        vectors = embed(network, [("", text) for _, text in found])
+        vectors = embed(network, [(self.variant.instruction, text) for _, text in found])
         return pd.DataFrame({**report_columns(table, rows), **targets, "vector": list(vectors)})
 
     def collect(self, parts: Sequence[pd.DataFrame], table: "ReportTable", *, partial: bool = False) -> Predictions:

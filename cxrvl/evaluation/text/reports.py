@@ -27,21 +27,31 @@ class Variant:
     """One text made of a report.
 
     of: a section, or `report`, the whole as the data's policy reads it. styles: rewriting -> strength, applied to it.
+    instruction: before it, read and not pooled.
     """
 
     of: str = WHOLE
     styles: Mapping[str, float] = field(default_factory=dict)
+    instruction: str = ""
 
     @classmethod
-    def checked(cls, where: str, given: Any) -> "Variant":
-        """Read {of: ..., styles: {...}}; ConfigError, naming the option, for what is no variant."""
-        known = ("of", "styles")
+    def checked(cls, where: str, given: Any, instruction: str = "") -> "Variant":
+        """Read {of: ..., styles: {...}, instruction: ...}; ConfigError, naming the option, for what is no variant.
+
+        Args:
+            instruction: the evaluator's, for a variant that has none of its own.
+        """
+        known = ("of", "styles", "instruction")
         if not isinstance(given, Mapping):
-            raise ConfigError(f"evaluation {where} is {given!r}; expected {{of: <section>, styles: {{...}}}}")
+            raise ConfigError(
+                f"evaluation {where} is {given!r}; expected {{of: <section>, styles: {{...}}, instruction: <text>}}"
+            )
         for key in given:
             if key not in known:
                 raise ConfigError(f"evaluation {where}: unknown key '{key}'{did_you_mean(str(key), known)}")
-        one = cls(str(given.get("of", WHOLE)), dict(given.get("styles") or {}))
+        own = given.get("instruction")
+        before = check_instruction(f"{where}.instruction", instruction if own is None else own)
+        one = cls(str(given.get("of", WHOLE)), dict(given.get("styles") or {}), before)
         if one.of not in SECTIONS:
             raise ConfigError(
                 f"evaluation {where}: there is no report section '{one.of}'{did_you_mean(one.of, SECTIONS)}"
@@ -84,8 +94,19 @@ def reports_of_batch(batch: Mapping[str, Any], table: ReportTable) -> list[Repor
     ]
 
 
+def check_instruction(where: str, given: Any) -> str:
+    """Return an instruction without white space around it; ConfigError for what is no text."""
+    if not isinstance(given, str):
+        raise ConfigError(
+            f"evaluation {where} is {given!r}; expected a text ({{task: <name>}} is looked up where a run is evaluated)"
+        )
+    return given.strip()
+
+
 def embed(network: Network, texts: Sequence[tuple[str, str]]) -> Vectors:
     """Return unit embeddings (n, D) float32 of texts, each given as (instruction, text); equal ones are equal.
+
+    What another evaluator has asked of the same batch, to the last text, is not computed again.
 
     Raises:
         RunError: an embedding that is no number, or zero.
@@ -95,8 +116,11 @@ def embed(network: Network, texts: Sequence[tuple[str, str]]) -> Vectors:
     different = list(dict.fromkeys(texts))
     joined = [f"{head.strip()}{BETWEEN}{text}" if head.strip() else text for head, text in different]
     bodies = [(len(whole) - len(text), len(whole)) for whole, (_, text) in zip(joined, different, strict=True)]
-    output = network.predict({"text": joined, "body": torch.tensor(bodies, dtype=torch.int64)})
-    vectors = to_numpy(output.embedding)
+    request = tuple(different)
+    if request not in network.answers:
+        output = network.predict({"text": joined, "body": torch.tensor(bodies, dtype=torch.int64)})
+        network.answers[request] = to_numpy(output.embedding)
+    vectors = network.answers[request]
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not np.isfinite(norms).all() or not (norms > 0).all():
         raise RunError("the encoder gave an embedding that is zero or no number: the model has diverged or overflows")

@@ -31,8 +31,10 @@ class TextRetrievalEvaluator:
     """Retrieval of texts by texts: predictions of kind "ranks".
 
     Args:
-        tasks: name -> {query: variant, document: variant}, see `Variant`; the documents of all reports are the pool.
-        instruction: before every query.
+        tasks: name -> {query: variant, document: variant}, see `Variant`; the documents of all reports are the pool. null
+            leaves a task out.
+        instruction, document_instruction: before every query, and before every document, whose variant has none of its
+            own; a run's tasks are named by {task: <name>} in a config.
         splits: splits to score, each a pool of its own; metrics are of `score_split`.
         reports: of a split at most so many, chosen by a hash of their names; None = all.
         keep: all | changed: whether a query that reads like its document counts; with `changed` reports in which there was
@@ -47,8 +49,9 @@ class TextRetrievalEvaluator:
 
     def __init__(
         self,
-        tasks: Mapping[str, Mapping[str, Any]],
+        tasks: Mapping[str, Mapping[str, Any] | None],
         instruction: str = "",
+        document_instruction: str = "",
         splits: Sequence[str] = ("test",),
         score_split: str = "test",
         reports: int | None = None,
@@ -58,16 +61,20 @@ class TextRetrievalEvaluator:
         seed: int = 0,
         confidence: float = 0.95,
     ) -> None:
-        if keep not in KEEP or not tasks:
+        chosen = {str(name): sides for name, sides in tasks.items() if sides is not None}
+        if keep not in KEEP or not chosen:
             raise ConfigError(f"evaluation keep is {keep!r}, tasks {list(tasks)}; expected all or changed, and a task")
         self.options = TextOptions.checked(splits, score_split, reports, bootstrap, seed, confidence)
         self.splits, self.reports, self.keep = tuple(splits), reports, keep
-        self.instruction, self.style_seed = instruction, style_seed
+        self.style_seed = style_seed
+        before = {"query": instruction, "document": document_instruction}
         self.tasks = {}
-        for name, sides in tasks.items():
+        for name, sides in chosen.items():
             if set(sides) != {"query", "document"}:
                 raise ConfigError(f"evaluation tasks.{name} has {sorted(sides)}; expected query and document")
-            self.tasks[str(name)] = tuple(Variant.checked(f"tasks.{name}.{s}", sides[s]) for s in ("query", "document"))
+            self.tasks[name] = tuple(
+                Variant.checked(f"tasks.{name}.{side}", sides[side], said) for side, said in before.items()
+            )
 
     def scored(self, table: "ReportTable") -> np.ndarray:
         """Return the rows (n,) int64 of the report table that are read."""
@@ -86,8 +93,8 @@ class TextRetrievalEvaluator:
                 entries.append((report.row, name, asked if asks else there, there, asks))
         if not entries:
             return pd.DataFrame()
-        texts = [(self.instruction if asks else "", asked) for *_, asked, _, asks in entries]
-        texts += [("", there) for *_, there, _ in entries]
+        texts = [self._behind(name, 0 if asks else 1, asked) for _, name, asked, _, asks in entries]
+        texts += [self._behind(name, 1, there) for _, name, _, there, _ in entries]
         vectors = embed(network, texts)
         return pd.DataFrame({
             **report_columns(table, [row for row, *_ in entries]),
@@ -98,6 +105,10 @@ class TextRetrievalEvaluator:
             "query": list(vectors[: len(entries)]),
             "document": list(vectors[len(entries) :]),
         })  # fmt: skip
+
+    def _behind(self, task: str, side: int, text: str) -> tuple[str, str]:
+        """A text and the instruction before it: of a query (0), or a document (1)."""
+        return self.tasks[task][side].instruction, text
 
     def collect(self, parts: Sequence[pd.DataFrame], table: "ReportTable", *, partial: bool = False) -> Predictions:
         """Rank every query among the documents of all processes."""

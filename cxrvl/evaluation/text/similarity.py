@@ -23,7 +23,7 @@ class ClinicalSimilarityEvaluator:
     Args:
         references: what agreement is measured by: `labels` (overlap of the rule labeler's findings), or, with the extra
             `clinical` and its weights, `radgraph`, `chexbert`, `green`.
-        of: the section compared, or `report`.
+        of: the section compared, or `report`. instruction: before both texts of a pair.
         pairs: of a split, drawn once; every report with as many others as it takes.
         splits, score_split, reports, bootstrap, seed, confidence: see `TextRetrievalEvaluator`.
 
@@ -37,6 +37,7 @@ class ClinicalSimilarityEvaluator:
         self,
         references: Sequence[str] = ("labels",),
         of: str = WHOLE,
+        instruction: str = "",
         pairs: int = 2000,
         splits: Sequence[str] = ("test",),
         score_split: str = "test",
@@ -52,7 +53,7 @@ class ClinicalSimilarityEvaluator:
         for name in references:
             check_reference(name)
         self.references, self.pairs, self.pair_seed = tuple(references), pairs, pair_seed
-        self.variant = Variant.checked("of", {"of": of})
+        self.variant = Variant.checked("of", {"of": of}, instruction)
         self.options = TextOptions.checked(splits, score_split, reports, bootstrap, seed, confidence)
         self.splits, self.reports = tuple(splits), reports
 
@@ -66,7 +67,7 @@ class ClinicalSimilarityEvaluator:
         found = [(row, text) for row, text in found if text]
         if not found:
             return pd.DataFrame()
-        vectors = embed(network, [("", text) for _, text in found])
+        vectors = embed(network, [(self.variant.instruction, text) for _, text in found])
         columns = report_columns(table, [row for row, _ in found])
         return pd.DataFrame({**columns, "said": [text for _, text in found], "vector": list(vectors)})
 

@@ -1,6 +1,7 @@
 """Where does a language model come from: a folder, a hub, a GGUF file, a Python package, or from nothing?"""
 
 import importlib.util
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -13,6 +14,7 @@ from cxrvl.config.nearest import did_you_mean
 from cxrvl.errors import ConfigError, WeightsError
 from cxrvl.models.text.hugging_face import LoadedBase, from_config, from_pretrained, read_tokenizer
 
+log = logging.getLogger(__name__)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TOKENIZERS = ("reports", "reports_bert")
 """Tokenizers inside this package, made from phantom reports."""
@@ -54,7 +56,8 @@ class FolderBase:
 class HubBase:
     """A model of a hub by name, at one revision; downloaded once, read from the cache without a network.
 
-    name: such as Qwen/Qwen3-0.6B. revision: commit, tag or branch; a commit, so that it stays the same.
+    name: such as Qwen/Qwen3-0.6B. revision: commit, tag or branch; a commit, so that it stays the same. Of another the
+    commit is logged, and recorded by runs.
     """
 
     name: str
@@ -64,7 +67,13 @@ class HubBase:
 
     def load(self) -> LoadedBase:
         """Read it; WeightsError where it is neither in the cache nor to be had."""
-        return from_pretrained(self.name, self.attention, dtype_of(self.dtype), revision=self.revision)
+        loaded = from_pretrained(self.name, self.attention, dtype_of(self.dtype), revision=self.revision)
+        if loaded.commit not in (None, self.revision):
+            log.warning(
+                "model.base.revision=%s of %s is commit %s today, and may be another tomorrow; name the commit for "
+                "weights that stay the same", self.revision, self.name, loaded.commit,
+            )  # fmt: skip
+        return loaded
 
 
 @dataclass(frozen=True)

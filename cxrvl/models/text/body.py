@@ -23,6 +23,9 @@ class Body(nn.Module):
         freeze: train nothing in here; with `lora`, that is the adapters alone.
         gradient_checkpointing: compute activations again in the backward pass instead of keeping them.
 
+    Attributes:
+        commit: of a hub, that the model was read at; None where it comes from elsewhere.
+
     Weights that never learn are not in the state dict; `fingerprint`, the hash of the base, is, and is checked on loading;
     so is `lora_scale`, the alpha / rank of adapters.
 
@@ -48,7 +51,7 @@ class Body(nn.Module):
                 f"model.bidirectional=false, but a {network.config.model_type} is an encoder, which always reads both ways; "
                 "set it to true, or choose a decoder as model.base"
             )
-        self.decoder, self.bidirectional = base.decoder, bidirectional
+        self.decoder, self.bidirectional, self.commit = base.decoder, bidirectional, base.commit
         self.hidden_size, self.vocabulary = (
             int(network.config.hidden_size),
             network.get_input_embeddings().num_embeddings,

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import inspect
 import json
+import re
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ _DAMAGE = (OSError, ValueError, RuntimeError, LookupError, OverflowError, Safete
 """What readers of weights, GGUF files and tokenizers raise for bytes they do not expect."""
 _OLD_SIZES = ("rope_theta", "rope_scaling", "rope_local_base_freq", "partial_rotary_factor")
 """Keys that transformers takes and turns into `rope_parameters`."""
+_SNAPSHOT = re.compile(r"/snapshots/([0-9a-f]{40})/")
+"""Where the cache of a hub keeps the files of one commit."""
 _HARMLESS = ("rotary_emb.inv_freq", "position_ids", "pooler.")
 
 
@@ -36,7 +39,8 @@ class LoadedBase:
 
     network: from token ids to hidden states. head: from hidden states to logits over the vocabulary; None where the
     weights came without one. tokenizer: a Hugging Face tokenizer. fingerprint: SHA-256 hex of the weights as stored.
-    decoder: made for text generation, so causal unless told otherwise.
+    decoder: made for text generation, so causal unless told otherwise. commit: of a hub, that they were read at; None
+    where they come from elsewhere.
     """
 
     network: nn.Module
@@ -44,6 +48,7 @@ class LoadedBase:
     tokenizer: Any
     fingerprint: str
     decoder: bool
+    commit: str | None = None
 
     @property
     def config(self) -> Any:
@@ -66,6 +71,8 @@ def from_pretrained(
 ) -> LoadedBase:
     """Read a model and its tokenizer from a folder or a hub; `gguf_file` is one inside the folder.
 
+    A revision that is a branch or a tag is looked up once, so that all files are those of one commit.
+
     Raises:
         WeightsError: it is not there, it is damaged, holds more than tensors, or weights are missing that would be drawn
             at random.
@@ -75,13 +82,17 @@ def from_pretrained(
     _check_attention(attention)
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, GgufConfig
 
-    source: dict[str, Any] = {"revision": revision} if revision else {}
-    options: dict[str, Any] = {**source, "attn_implementation": attention, "dtype": "auto"}
+    source: dict[str, Any] = {"gguf_file": gguf_file} if gguf_file else {}
+    options: dict[str, Any] = {"attn_implementation": attention, "dtype": "auto"}
     if gguf_file:
-        source["gguf_file"] = options["gguf_file"] = gguf_file
         options |= {"quantization_config": GgufConfig(dequantize=True), "dtype": torch.float32}
+    commit = None
     try:
         with quiet(), packages(attention):
+            if revision:
+                commit = _commit(name, revision)
+                source["revision"] = commit or revision
+            options |= source
             config, tokenizer = _described(name, source)
             decoder = _is_decoder(config)
             kind: Any = AutoModelForCausalLM if decoder else AutoModelForMaskedLM
@@ -109,7 +120,7 @@ def from_pretrained(
         )
     _check_tokenizer(tokenizer, network, name)
     fingerprint = _fingerprint(network)
-    return LoadedBase(network.to(dtype), None if missing else head, tokenizer, fingerprint, decoder)
+    return LoadedBase(network.to(dtype), None if missing else head, tokenizer, fingerprint, decoder, commit)
 
 
 def from_config(architecture: str, sizes: Mapping[str, Any], tokenizer: Any, attention: str) -> LoadedBase:
@@ -200,6 +211,14 @@ def _check_tokenizer_file(folder: str) -> None:
     path = Path(folder) / "tokenizer.json"
     if path.is_file():
         _added_tokens(path)
+
+
+def _commit(name: str, revision: str) -> str | None:
+    """The commit that a revision of a hub's model stands for now; None for a folder."""
+    from transformers.utils import cached_file
+
+    found = _SNAPSHOT.search(Path(str(cached_file(name, "config.json", revision=revision))).as_posix())
+    return found.group(1) if found else None
 
 
 def _described(name: str, source: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -1,6 +1,7 @@
 """Is a language model read whole wherever it comes from, and refused where it is not?"""
 
 import json
+import shutil
 from functools import partial
 from importlib.util import find_spec
 
@@ -140,6 +141,25 @@ def test_a_hub_without_a_network(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(WeightsError, match=r"cannot be read"):
         HubBase("nobody/nothing", "main").load()
+
+
+@pytest.mark.parametrize(("revision", "told"), [("main", True), ("v1.1", True), ("0123456789" * 4, False)])
+def test_a_hubs_commit_is_known_and_one_that_may_move_is_named(revision, told, folder, tmp_path, monkeypatch, caplog):
+    """A cache of a hub as it lies on disk: refs name commits, whose files lie in a folder each."""
+    commit = "0123456789" * 4
+    cache = tmp_path / "models--someone--small"
+    shutil.copytree(folder, cache / "snapshots" / commit)
+    (cache / "refs").mkdir()
+    for name in ("main", "v1.1"):
+        (cache / "refs" / name).write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    loaded = HubBase("someone/small", revision).load()
+    assert (loaded.commit, loaded.fingerprint) == (commit, FolderBase(str(folder)).load().fingerprint)
+    said = [f"revision={revision} of someone/small is commit {commit}"] if told else []
+    assert [record.getMessage().partition(" today")[0].removeprefix("model.base.") for record in caplog.records] == said
+    assert FolderBase(str(folder)).load().commit is None
+    assert encoder(HubBase("someone/small", revision)).body.commit == commit
 
 
 @pytest.mark.parametrize("option", [{"attention": "spda"}, {"dtype": "float17"}])

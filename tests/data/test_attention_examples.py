@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from cxrvl.data.examples import first_examples
+from cxrvl.data.attention_examples import first_examples
 from cxrvl.data.studies import StudyTable
 
 
