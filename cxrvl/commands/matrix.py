@@ -122,7 +122,7 @@ def _table(frame: pd.DataFrame, options: argparse.Namespace) -> Table:
         table.add_column("\n".join([name or "(its own data)", *about]).replace("[", r"\["), justify="right")
     for (trained, experiment, ids), rows in frame.groupby(["trained", "experiment", "ids"], sort=False):
         cells = {row["tested"]: _cell(row) for _, row in rows.iterrows()}
-        table.add_row(f"{trained}\n{experiment}\n{_runs(ids)}", *(cells[name] for name in tested))
+        table.add_row(f"{trained}\n{experiment}\n{_runs(str(ids))}", *(cells[name] for name in tested))
     return table
 
 

@@ -149,8 +149,8 @@ def _settings(network: nn.Module) -> Iterator[list[Any]]:
     """Name, plain attributes and configuration of every module."""
     for name, module in network.named_modules():
         said = {key: value for key, value in vars(module).items() if not key.startswith("_") and key not in NO_SETTINGS}
-        config = getattr(module, "config", None)
-        described = config.to_dict() if hasattr(config, "to_dict") else {}
+        config: Any = getattr(module, "config", None)
+        described: dict[str, Any] = config.to_dict() if hasattr(config, "to_dict") else {}
         yield [
             name,
             _plain(said),
@@ -160,7 +160,7 @@ def _settings(network: nn.Module) -> Iterator[list[Any]]:
 
 def _plain(values: Mapping[Any, Any]) -> dict[str, Any]:
     """The entries of a mapping that are numbers, words, or lists and mappings of them."""
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
             found[str(key)] = _plain(value)
