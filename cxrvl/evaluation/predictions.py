@@ -53,6 +53,9 @@ RETRIEVED: Mapping[str, Any] = {
 }
 """Further columns of kind "ranks", all or none of them: ranks among documents of which a study has several, similarity to
 the own one, names and similarities of the nearest (fewer in a smaller pool). Reports found by reports lack them."""
+OWN_TIED = "own_tied"
+"""A further column of kind "ranks": how many documents of the own text lie as near as the nearest of them; files of old
+lack it."""
 VECTOR = "v/"
 """How the columns of a vector begin, in kind "embeddings"; its number follows."""
 PUBLISHED_SCORES = ("bleu", "rouge", "bertscore", "chexbert", "radgraph", "ratescore", "green")
@@ -245,7 +248,8 @@ def _columns(kind: str, labels: Sequence[str], origin: str) -> dict[str, Any]:
 def _further(kind: str, there: Sequence[str]) -> dict[str, Any]:
     """Columns that some files of a kind have: those of a retrieval, scores that were asked for, a vector's."""
     if kind == "ranks":
-        return dict(RETRIEVED) if set(RETRIEVED) & set(there) else {}
+        named = dict(RETRIEVED) if set(RETRIEVED) & set(there) else {}
+        return named | ({OWN_TIED: np.float32} if OWN_TIED in there else {})
     if kind == "reports":
         return {name: dtype for name, dtype in REPORTS[1].items() if name in there}
     if kind == "embeddings":

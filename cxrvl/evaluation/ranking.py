@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrvl.evaluation.predictions import OWN_TIED
+
 Vectors = NDArray[np.float32]
 Places = NDArray[np.int64]
 BLOCK = 1024
@@ -104,10 +106,11 @@ def ranks(
         (n,) float32 each. `better`, `tied`: documents with another text than the query's, nearer than the nearest one with
         its text, or as near; `better_unique`, `tied_unique`: the same, a text's documents counted once; `better_diagonal`,
         `tied_diagonal`: documents of another study, against the nearest one of the query's; `own`: similarity to the
-        nearest document of its text; `copies`: documents with its text; `pool`, `pool_unique`: sizes. Every duplicate
-        policy follows from these, see `cxrvl.evaluation.text_metrics.rank_values`.
+        nearest document of its text; `own_tied`: documents of its text that lie as near as that; `copies`: documents with
+        its text; `pool`, `pool_unique`: sizes. Every duplicate policy follows from these, see
+        `cxrvl.evaluation.text_metrics.rank_values`.
     """
-    names = ["better", "tied", "better_unique", "tied_unique", "own"]
+    names = ["better", "tied", "better_unique", "tied_unique", "own", OWN_TIED]
     found = {name: np.zeros(len(queries), dtype=np.float32) for name in names}
     if studies is not None:
         found |= {name: np.zeros(len(queries), dtype=np.float32) for name in ("better_diagonal", "tied_diagonal")}
@@ -118,8 +121,10 @@ def ranks(
         mine = _nearest_within(near, spans)
         found["own"][here] = mine[:, 0]
         better, tied = near > mine, near == mine
+        level = pool.count(tied)
         _clear(tied, spans)
         found["better"][here], found["tied"][here] = pool.count(better), pool.count(tied)
+        found[OWN_TIED][here] = level - found["tied"][here]
         found["better_unique"][here], found["tied_unique"][here] = _texts_among(better, tied, pool)
         if studies is not None:
             spans = pool.studies[studies[here]]

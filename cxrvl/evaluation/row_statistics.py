@@ -89,7 +89,7 @@ class Scoring:
     """How rows are scored beyond the metric's name.
 
     split: scored. threshold_split: where the thresholds of operating points are fixed. uncertain: what uncertain targets
-    count as in findings. marks: hit rule and uncertain policy of marks.
+    count as in findings; in reports only zeros is heeded, else they are ones. marks: hit rule and uncertain policy of marks.
     """
 
     split: str = "test"
@@ -144,8 +144,8 @@ def statistics(
             return {label: one.jafroc.figure_of_merit for label, one in marks.items()}, count
         return {label: one.pointing for label, one in marks.items()}, count
     numbers, count = patient_numbers(frame)
-    if kind == "reports":
-        return report_statistics(frame, metric, labels, "ones"), count  # as published F1 of reports takes it
+    if kind == "reports":  # ones: as published F1 of reports takes it
+        return report_statistics(frame, metric, labels, "zeros" if scoring.uncertain == "zeros" else "ones"), count
     if kind == "attention":
         return {label: LabelAttention(frame, label, numbers, count).mean for label in labels}, count
     if kind == "robustness":

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cxrvl.errors import ConfigError, DataError
 from cxrvl.evaluation.labels import jsonable
-from cxrvl.evaluation.predictions import PRECISIONS, Predictions, patients
+from cxrvl.evaluation.predictions import OWN_TIED, PRECISIONS, Predictions, patients
 from cxrvl.evaluation.statistics.bootstrap import Statistic, percentile_interval, replicate
 from cxrvl.evaluation.statistics.spearman import PairSpearman
 
@@ -86,15 +86,26 @@ def rank_values(frame: pd.DataFrame, metric: str, policy: str = "any") -> Floats
         better, tied = (frame[f"{name}_diagonal"].to_numpy(dtype=np.float64) for name in ("better", "tied"))
     elif policy == "diagonal":  # copies of a text lie where it lies
         tied = tied + frame["copies"].to_numpy(dtype=np.float64) - 1
+    # Of several own documents that are as near, the first counts.
+    own = np.ones(len(frame))
+    if policy == "any":
+        there = OWN_TIED if OWN_TIED in frame else "copies" if "better_diagonal" not in frame else None
+        own = own if there is None else frame[there].to_numpy(dtype=np.float64)
     if metric == "rank":
-        return 1 + better + tied / 2
+        return 1 + better + tied / (own + 1)
     if metric == "mrr":
         values = 1 / (better + 1)
         for row in np.flatnonzero(tied):
-            values[row] = np.mean(1 / (better[row] + np.arange(1, tied[row] + 2)))
+            places = np.arange(tied[row] + 1)
+            later = np.cumprod(np.append(1.0, (tied[row] - places) / (tied[row] + own[row] - places)))
+            values[row] = -(np.diff(later) / (better[row] + 1 + places)).sum()
         return np.asarray(values)
     limit = int(metric.rpartition("_")[2])
-    return np.clip((limit - better) / (tied + 1), 0, 1)
+    missed = np.ones(len(frame))
+    for place in range(limit):
+        free = better + place < limit
+        missed[free] *= (np.maximum(tied - place, 0) / np.maximum(tied + own - place, 1))[free]
+    return 1 - missed
 
 
 def choice_values(frame: pd.DataFrame, metric: str) -> Floats:

@@ -12,6 +12,7 @@ from cxrvl.errors import ConfigError
 from cxrvl.losses.contrastive import NO_KEY, gathered, rank
 
 WORDS = 4096
+_BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,10 @@ class Companions:
 
     keys: Tensor | None = None
     words: Tensor | None = None
+
+    def rows(self, chosen: slice) -> "Companions":
+        """Return what is known of some of the pairs."""
+        return Companions(*(None if part is None else part[chosen] for part in (self.keys, self.words)))
 
 
 @dataclass(frozen=True)
@@ -60,9 +65,10 @@ def word_table(texts: Sequence[str], width: int = WORDS) -> Tensor:
 
 def likeness(words: Tensor, others: Tensor) -> Tensor:
     """Return the Jaccard index of word sets, words (B, W) and others (N, W) bool -> (B, N) float32 in [0, 1]."""
-    own, theirs = words.float(), others.float()
-    common = own @ theirs.T
-    either = own.sum(1)[:, None] + theirs.sum(1)[None] - common
+    own = words.float()
+    # As numbers some at a time: all of a large batch's words would take more room than the loss.
+    common = torch.cat([own @ some.float().T for some in others.split(_BLOCK)], dim=1)
+    either = own.sum(1)[:, None] + others.sum(1)[None] - common
     return torch.where(either > 0, common / either.clamp(min=1), 0.0)
 
 
@@ -81,30 +87,39 @@ def places(count: int, device: torch.device, alone: bool) -> Tensor:
     return (0 if alone else rank() * count) + torch.arange(count, device=device)
 
 
-def relations(
-    companions: Companions, softening: Softening | None, count: int, device: torch.device, alone: bool
-) -> tuple[Tensor | None, Tensor | None]:
-    """Return what is left out, (B, N) bool, and the weights of near-duplicates, (B, N) with the own report at 1.
-
-    Each is None where nothing is to be done. A near-duplicate is never left out: it is right, in part.
+def everyone(companions: Companions, softening: Softening | None, alone: bool) -> Companions:
+    """Return what is known of the pairs of all devices; of words nothing where no target is soft.
 
     Raises:
         ConfigError: soft targets without the words of the reports.
     """
     over = identity if alone else gathered
-    right = places(count, device, alone)
+    soft = softening is not None and softening.share > 0
+    if soft and companions.words is None:
+        raise ConfigError("soft targets need the words of the reports; the task gives them if the loss has `soften`")
+    keys = None if companions.keys is None else over(companions.keys)
+    words = over(companions.words.to(torch.uint8)) if soft and companions.words is not None else None
+    return Companions(keys, words)
+
+
+def related(
+    here: Companions, every: Companions, softening: Softening | None, right: Tensor
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return what is left out, (B, N) bool, and the weights of near-duplicates, (B, N) with the own report at 1.
+
+    Each is None where nothing is to be done. A near-duplicate is never left out: it is right, in part.
+
+    Args:
+        here: of B pairs. every: of all N, see `everyone`. right: (B,) where these pairs are among all.
+    """
     near = None
-    if softening is not None and softening.share:
-        if companions.words is None:
-            raise ConfigError(
-                "soft targets need the words of the reports; the task gives them if the loss has `soften`"
-            )
-        like = likeness(companions.words, over(companions.words.to(torch.uint8)))
+    if softening is not None and here.words is not None and every.words is not None:
+        like = likeness(here.words, every.words)
         near = like.masked_fill(like < softening.near, 0.0)
-        near[torch.arange(count, device=device), right] = 1.0
+        near[torch.arange(len(right), device=right.device), right] = 1.0
     out = None
-    if companions.keys is not None:
-        out = left_out(companions.keys, over(companions.keys), right)
+    if here.keys is not None and every.keys is not None:
+        out = left_out(here.keys, every.keys, right)
         out = out if near is None else out & (near == 0)
     return out, near
 

@@ -8,7 +8,7 @@ from torch.nn.functional import logsigmoid
 from torch.utils.checkpoint import checkpoint
 
 from cxrvl.errors import ConfigError
-from cxrvl.losses.companions import Companions, Softening, identity, places, relations, targets
+from cxrvl.losses.companions import Companions, Softening, everyone, identity, places, related, targets
 from cxrvl.losses.contrastive import gathered, rank
 
 NOTHING = Companions()
@@ -71,7 +71,8 @@ class InfoNCE(ImageTextLoss):
         """Return the loss, see `ImageTextLoss`."""
         image, text = _wide(image), _wide(text)
         world = 1 if alone or not torch.distributed.is_initialized() else torch.distributed.get_world_size()
-        out, near = relations(companions, self.soften, len(image), image.device, alone)
+        right = places(len(image), image.device, alone)
+        out, near = related(companions, everyone(companions, self.soften, alone), self.soften, right)
         if out is None and near is None:
             from open_clip.loss import ClipLoss  # half a second that every other training would wait for
 
@@ -80,7 +81,6 @@ class InfoNCE(ImageTextLoss):
         if not self.local and world > 1:
             raise ConfigError("task.loss.local=false is plain: with keys or soft targets set task.loss.local=true")
         over = identity if alone else gathered
-        right = places(len(image), image.device, alone)
         aim = targets(near, right, world * len(image), self.soften.share if self.soften else 0.0).to(image.dtype)
         there = _chosen(scale * image @ over(text).T, bias, out, aim)
         return (there + _chosen(scale * text @ over(image).T, bias, out, aim)) / 2
@@ -89,7 +89,8 @@ class InfoNCE(ImageTextLoss):
 class SigLIP(ImageTextLoss):
     """Every image with every text is a question of its own: do they belong together? (Zhai et al., arXiv:2303.15343)
 
-    The logits of `chunk` images at a time are held, and computed again for their gradient: memory chunk x N, not B x N.
+    The logits of `chunk` images at a time are held, and computed again for their gradient: memory chunk x N, not B x N;
+    what the companions leave out likewise.
     A near-duplicate is right with probability `soften.share` times its likeness.
 
     Args:
@@ -118,16 +119,15 @@ class SigLIP(ImageTextLoss):
         """Return the sum over all texts, averaged over this device's images, see `ImageTextLoss`."""
         image, texts = _wide(image), _wide(text if alone else gathered(text))
         right = places(len(image), image.device, alone)
-        out, near = relations(companions, self.soften, len(image), image.device, alone)
-        if near is not None and self.soften is not None:
-            near = near * self.soften.share
+        every = everyone(companions, self.soften, alone)
         step = self.chunk or len(image)
         total = image.new_zeros(())
         # Split, not sliced: the gradient of a slice would be as large as the whole, chunk after chunk.
         for number, part in enumerate(image.split(step)):
             rows = slice(number * step, number * step + len(part))
-            some_out, some_near = (None if relation is None else relation[rows] for relation in (out, near))
-            given: tuple[Any, ...] = (part, texts, scale, bias, right[rows], some_out, some_near)
+            given: tuple[Any, ...] = (
+                part, texts, scale, bias, right[rows], companions.rows(rows), every, self.soften,
+            )  # fmt: skip
             total = total + (
                 _answers(*given)
                 if step >= len(image)
@@ -142,10 +142,16 @@ def _answers(
     scale: Tensor,
     bias: Tensor | None,
     right: Tensor,
-    out: Tensor | None,
-    near: Tensor | None,
+    here: Companions,
+    every: Companions,
+    soften: Softening | None,
 ) -> Tensor:
-    """Sum of the losses of some images with all texts: -log sigmoid of the logit where right, of its negative where not."""
+    """Sum of the losses of some images with all texts: -log sigmoid of the logit where right, of its negative where not.
+
+    What is left out or right in part is found here, chunk by chunk: of a whole batch it would take as much room as the
+    logits.
+    """
+    out, near = related(here, every, soften, right)
     logits = scale * image @ texts.T
     if bias is not None:
         logits = logits + bias
@@ -155,8 +161,8 @@ def _answers(
     if out is not None:
         wrong = wrong.masked_fill(out, 0.0)
     total = -wrong.sum() - logits[rows, right].sum()
-    if near is not None:
-        yes = near.to(logits.dtype).index_put((rows, right), near.new_zeros((), dtype=logits.dtype))
+    if near is not None and soften is not None:
+        yes = (soften.share * near).to(logits.dtype).index_put((rows, right), near.new_zeros((), dtype=logits.dtype))
         total = total - (yes * logits).sum()
     return total
 

@@ -51,7 +51,7 @@ class DualTower(nn.Module):
         fixed_statistics: batch normalisation of the towers uses its running statistics in training too.
 
     Raises:
-        ConfigError: an unknown similarity or tower, a scale that is not positive, towers that end in other spaces.
+        ConfigError: an unknown similarity or tower, a scale that training would not keep, towers that end in other spaces.
     """
 
     def __init__(
@@ -71,8 +71,10 @@ class DualTower(nn.Module):
             raise ConfigError(
                 f"model.similarity is '{similarity}'{did_you_mean(similarity, SIMILARITIES)}; expected one of {SIMILARITIES}"
             )
-        if not 0 < logit_scale <= LARGEST_SCALE:
-            raise ConfigError(f"model.logit_scale={logit_scale}; expected above 0 and at most {LARGEST_SCALE:g}")
+        if not 1 <= logit_scale <= LARGEST_SCALE:
+            raise ConfigError(
+                f"model.logit_scale={logit_scale}; expected from 1 to {LARGEST_SCALE:g}, within which training keeps it"
+            )
         for name in freeze:
             if name not in TOWERS:
                 raise ConfigError(f"model.freeze names '{name}'{did_you_mean(name, TOWERS)}; expected {TOWERS}")

@@ -20,7 +20,7 @@ from cxrvl.runs.evaluations import Evaluation
 from cxrvl.runs.store import Run
 from cxrvl.tasks.base import Task
 
-METRICS_VERSION = 2
+METRICS_VERSION = 3
 """Raised by hand whenever code changes a metric; metrics.json is then computed again from the predictions."""
 
 

@@ -33,6 +33,9 @@ LATER_KEYS = {
 PAIRING_KEYS = ("pairing", "empty", "least_words")
 """Settings of pairs of image and report that decide which of them are scored."""
 
+LEFT_OUT = "leave_out"
+"""Of `data.impression_only`: the only value that takes reports away for good."""
+
 TRAINED_SECTIONS = ("model", "task", "trainer", "callbacks", "seed")
 """What an evaluation takes over from the run: everything that made its weights, but for the data it is shown."""
 
@@ -97,11 +100,15 @@ def _input(data: dict[str, Any]) -> list[Any]:
     if "store" not in data:  # reports alone
         return [data.get("text"), data.get("empty"), *labels]
     pairs = [data["text"], *(data.get(key) for key in PAIRING_KEYS)] if "text" in data else []
+    if data.get("impression_only") == LEFT_OUT:  # then the training split is another one for a probe, or as a pool
+        pairs.append(LEFT_OUT)
     return [data["store"], data["transforms"]["evaluate"], *labels, *pairs]
 
 
 def check_trained(run: Run, config: dict[str, Any]) -> None:
-    """Refuse to evaluate a run under a config whose model or training is not the run's own.
+    """Refuse to evaluate a run under a config whose model or training is not the run's own, or whose labels are not.
+
+    Labels matter where the model has an output for each: their order is the only name that an output has.
 
     Raises:
         RunError: naming the first key that differs.
@@ -114,6 +121,12 @@ def check_trained(run: Run, config: dict[str, Any]) -> None:
                 f"{trained.get(key, 'absent')!r}; an evaluation may change data and evaluators alone. Leave that "
                 "override out (or, if a config file has changed since, give the run's own value)"
             )
+    labels, own = config["data"].get("labels"), run.config()["data"].get("labels")
+    if labels != own and any(key.rpartition(".")[2] == "num_labels" for key in trained):
+        raise RunError(
+            f"data.labels is {labels}, but run {run.run_id} was trained on {own}, and its outputs stand for these labels in "
+            "this order; evaluate it on data whose labels are these (data.labels=[...])"
+        )
 
 
 def _trained(config: dict[str, Any]) -> dict[str, Any]:

@@ -158,7 +158,7 @@ def _compute(run: Run, config: dict[str, Any]) -> list[str]:
         build_task,
         build_trainer,
         quieten,
-        refuse_split_batchnorm,
+        refuse_split,
         set_up_process,
         unsharded,
     )
@@ -191,7 +191,7 @@ def _compute(run: Run, config: dict[str, Any]) -> list[str]:
         Throughput(), *picture_callbacks(config, run.folder), progress, keeper, StopAtResumePoint(keeper),
     ]  # fmt: skip
     trainer = build_trainer(config, run.folder, callbacks, task.heads_take_turns(data))
-    refuse_split_batchnorm(trainer, task)
+    refuse_split(trainer, task)
     if trainer.is_global_zero:
         record_bases(run, task)
     with tracked(trainer.loggers, run.folder):

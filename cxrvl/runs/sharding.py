@@ -98,7 +98,22 @@ def shard(task: nn.Module, mesh: DeviceMesh) -> None:
     """Cut every module a task holds, block by block, so that one block at a time is whole on a device.
 
     Raises:
-        ConfigError: parameters that belong to the task itself, which no module's forward pass would gather.
+        ConfigError: see `refuse_uncut`.
+    """
+    refuse_uncut(task)
+    for module in task.children():
+        if any(True for _ in module.parameters()):
+            for block in _blocks(module):
+                fully_shard(block, mesh=mesh)
+            fully_shard(module, mesh=mesh)
+
+
+def refuse_uncut(task: nn.Module) -> None:
+    """Refuse a task with weights that cannot be cut.
+
+    Raises:
+        ConfigError: parameters that belong to the task itself, which no module's forward pass would gather; or one that is
+            a single number, such as a dual tower's scale.
     """
     loose = [name for name, _ in task.named_parameters(recurse=False)]
     if loose:
@@ -106,11 +121,12 @@ def shard(task: nn.Module, mesh: DeviceMesh) -> None:
             f"trainer.strategy=fsdp cuts modules, but {type(task).__name__} itself holds {loose[0]}; put it in a module, "
             "or use trainer=ddp"
         )
-    for module in task.children():
-        if any(True for _ in module.parameters()):
-            for block in _blocks(module):
-                fully_shard(block, mesh=mesh)
-            fully_shard(module, mesh=mesh)
+    single = [name for name, parameter in task.named_parameters() if parameter.ndim == 0]
+    if single:
+        raise ConfigError(
+            f"trainer.strategy=fsdp cuts every parameter, and {single[0]} of this {type(task).__name__} is a single number; "
+            "use trainer=ddp, with task.chunk and gradient checkpointing where memory is short"
+        )
 
 
 def _blocks(module: nn.Module) -> Iterator[nn.Module]:

@@ -182,16 +182,22 @@ def precision_of(config: dict) -> Precision:
 
 
 def _several_gpus(settings: dict[str, Any]) -> bool:
-    """Synchronise BatchNorm wherever it can be: it has no CPU form, see `refuse_split_batchnorm`."""
+    """Synchronise BatchNorm wherever it can be: it has no CPU form, see `refuse_split`."""
     return place().world > 1 and settings["accelerator"] != "cpu" and torch.cuda.is_available()
 
 
-def refuse_split_batchnorm(trainer: pl.Trainer, model: nn.Module) -> None:
-    """Refuse several CPU processes for a model with BatchNorm: its statistics would depend on their number.
+def refuse_split(trainer: pl.Trainer, model: nn.Module) -> None:
+    """Refuse several processes for a model that cannot be shared among them, before any data are prepared.
 
     Raises:
-        ConfigError: as said.
+        ConfigError: BatchNorm on CPUs, whose statistics would depend on the number of processes; weights that cannot be cut,
+            see `cxrvl.runs.sharding.refuse_uncut`.
     """
+    if trainer.world_size > 1:
+        from cxrvl.runs.sharding import ShardedStrategy, refuse_uncut
+
+        if isinstance(trainer.strategy, ShardedStrategy):
+            refuse_uncut(model)
     has_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
     if trainer.world_size > 1 and has_norm and trainer.strategy.root_device.type == "cpu":
         raise ConfigError(

@@ -37,19 +37,29 @@ def config_on(run: Run, data: Sequence[str], overrides: Sequence[str] = ()) -> d
     return config
 
 
+def evaluator_of(run: Run, config: dict[str, Any], evaluation: str) -> dict[str, Any]:
+    """Return the settings of one evaluation of a config.
+
+    Raises:
+        ConfigError: the config has no evaluation of that name, or leaves it out.
+    """
+    there = {name: one for name, one in config["evaluation"].items() if one is not None}
+    if evaluation not in there:
+        raise ConfigError(
+            f"run {run.run_id} has no evaluation '{evaluation}'; there are {', '.join(there) or 'none'}: name one of these, "
+            "or add an override such as evaluation=dual"
+        )
+    found: dict[str, Any] = there[evaluation]
+    return found
+
+
 def predictions_on(run: Run, config: dict[str, Any], evaluation: str) -> Predictions:
     """Evaluate a run under a config where that is missing, and return one evaluation's predictions.
 
     Raises:
         ConfigError: the config has no evaluation of that name.
     """
-    only = {name: one for name, one in config["evaluation"].items() if name == evaluation}
-    if not only:
-        raise ConfigError(
-            f"run {run.run_id} has no evaluation '{evaluation}'; there are {', '.join(config['evaluation']) or 'none'}: name "
-            "one of these, or add an override such as evaluation=dual"
-        )
-    asked = {**config, "evaluation": only}
+    asked = {**config, "evaluation": {evaluation: evaluator_of(run, config, evaluation)}}
     evaluate_run(run, asked)
     (found,) = planned(run, asked)
     return read_predictions(found.path)

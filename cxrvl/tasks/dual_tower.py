@@ -1,5 +1,6 @@
 """How do radiographs and their reports come to lie near each other? By contrast with those of other studies."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -12,7 +13,7 @@ from cxrvl.config.nearest import did_you_mean
 from cxrvl.data.triplets.labels import number_of
 from cxrvl.errors import ConfigError
 from cxrvl.losses.companions import Companions, word_table
-from cxrvl.losses.image_text import ImageTextLoss
+from cxrvl.losses.image_text import ImageTextLoss, SigLIP
 from cxrvl.models.chunks import checked_chunk, in_chunks, refuse_batch_statistics
 from cxrvl.models.dual_tower import TOWERS, DualTower
 from cxrvl.models.text.chunks import tokens_in
@@ -20,6 +21,7 @@ from cxrvl.tasks.base import Batch, StepOutput, Task
 from cxrvl.tasks.parameter_groups import parameter_groups
 from cxrvl.tasks.stored_features import StoredFeatures, image_keys, open_stores, text_keys
 
+log = logging.getLogger(__name__)
 KINDS = ("study", "text", "labels")
 """What two pairs may have in common, so that they are no negatives of each other."""
 GROUPS = {
@@ -86,6 +88,11 @@ class ImageTextContrast(Task):
         for kind in not_negatives:
             if kind not in KINDS:
                 raise ConfigError(f"task.not_negatives names '{kind}'{did_you_mean(kind, KINDS)}; expected {KINDS}")
+        if isinstance(loss, SigLIP) and model.logit_bias is None:
+            log.warning(
+                "SigLIP without a bias starts with every pair half right, though nearly all are wrong, and its first steps "
+                "are spent on that; start with model.logit_scale=10 model.logit_bias=-10"
+            )
         self.loss, self.chunk, self.not_negatives = loss, checked_chunk(chunk), tuple(not_negatives)
         self.store_root = None if store_root is None else Path(store_root)
         self.stored: dict[str, StoredFeatures] = {}

@@ -10,8 +10,10 @@ from cxrvl.config.nearest import did_you_mean
 from cxrvl.errors import ConfigError
 
 KEYS = ("lr", "weight_decay", "layer_decay")
-_BLOCK = re.compile(r"(?:^|\.)(?:blocks|resblocks|layers|layer|stages|features)\.?(\d+)(?=\.)")
+_BLOCK = re.compile(r"(?:^|\.)(?:blocks?|resblocks|layers?|stages|features|denseblock|h)\.?(\d+)(?=\.)")
 """What timm, open_clip, transformers and torchvision call their blocks, up to the number."""
+_LAST = ("proj", "text_projection")
+"""Matrices that open_clip applies behind the last block, and declares before the first."""
 _TABLES = ("cls_token", "pos_embed", "reg_token", "positional_embedding", "class_embedding", "cls_emb")
 """Learnt tokens and positions: no matrices, though they have several axes."""
 
@@ -33,7 +35,8 @@ def parameter_groups(
         lr, weight_decay: of what no group names; None = the optimiser's own.
 
     Raises:
-        ConfigError: an unknown part or key, a layer decay outside (0, 1], or one without a rate to lower.
+        ConfigError: an unknown part or key, a layer decay outside (0, 1], or one without a rate to lower or without
+            blocks to count.
     """
     for part, options in groups.items():
         if part not in parts:
@@ -56,6 +59,11 @@ def parameter_groups(
             if rate is None:
                 raise ConfigError(f"task.groups.{of}.layer_decay lowers a rate; set task.groups.{of}.lr")
             depth, deepest = depths[of][name]
+            if deepest == 1:
+                raise ConfigError(
+                    f"task.groups.{of}.layer_decay={options['layer_decay']} would do nothing: no numbered blocks are "
+                    f"found among the parameters of this {of}, such as {name}; leave layer_decay out"
+                )
             rate *= options["layer_decay"] ** (deepest - depth)
         if parameter.ndim < 2 or name.rpartition(".")[2] in _TABLES:
             decay = 0.0
@@ -70,14 +78,16 @@ def depths_of(names: Sequence[str]) -> dict[str, tuple[int, int]]:
     """Return parameter -> (depth, deepest) of one tower: 0 before the first block, then 1 per block, and after the last.
 
     A block is what the number after `blocks`, `layers`, `layer`, `stages` counts, the outermost such number: a stage of
-    a CNN, a layer of a transformer. What stands outside is before the blocks if it is declared before the first of them.
+    a CNN, a layer of a transformer. What stands outside goes by where it is declared: before the first block, with the
+    one before it, or behind the last; open_clip's closing projections are behind it wherever they are declared.
     """
     numbers = [_BLOCK.search(name) for name in names]
     counted = sorted({int(found[1]) for found in numbers if found is not None})
     place = {number: 1 + index for index, number in enumerate(counted)}
-    deepest, begun = len(counted) + 1, not counted
-    depths: dict[str, tuple[int, int]] = {}
-    for name, found in zip(names, numbers, strict=True):
-        begun = begun or found is not None
-        depths[name] = (place[int(found[1])] if found is not None else deepest if begun else 0, deepest)
+    deepest = len(counted) + 1
+    end = max((row for row, found in enumerate(numbers) if found is not None), default=-1)
+    depth, depths = 0, {}
+    for row, (name, found) in enumerate(zip(names, numbers, strict=True)):
+        depth = place[int(found[1])] if found is not None else deepest if row > end else depth
+        depths[name] = (deepest if found is None and name.rpartition(".")[2] in _LAST else depth, deepest)
     return depths

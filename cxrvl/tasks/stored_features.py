@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +16,9 @@ from cxrvl.models.text import TextEncoder
 
 log = logging.getLogger(__name__)
 AT_ONCE = 256
+NO_SETTINGS = ("training", "name_or_path", "gradient_checkpointing", "grad_checkpointing", "fused_attn")
+"""What modules say of themselves that changes no feature: mode, place of the files, how memory is saved."""
+NO_CONFIG = ("_name_or_path", "transformers_version", "use_cache")
 
 
 class PairData(Protocol):
@@ -97,9 +100,11 @@ def online(tower: DualTower, name: str, data: PairData | None, root: Path | None
 def network_digest(network: nn.Module, precision: str) -> str:
     """Return the SHA-256 hex digest of what a tower's features depend on besides the input.
 
-    All weights and buffers, stored in a checkpoint or not; how a text is read; the classes of the modules; the precision.
+    All weights and buffers, stored in a checkpoint or not; how a text is read; the modules, with the settings that no
+    weight shows, such as how many heads share a matrix; the precision.
     """
-    digest = hashlib.sha256(json.dumps([precision, _reading(network), repr(network)]).encode())
+    known = [precision, _reading(network), repr(network), list(_settings(network))]
+    digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
     tensors: dict[str, Any] = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     for name, value in sorted(tensors.items()):
         digest.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
@@ -128,7 +133,9 @@ def _reading(network: nn.Module) -> list[Any]:
     from cxrvl.models.open_clip_towers import OpenClipText  # half a second that every other task would wait for
 
     if isinstance(network, OpenClipText):
-        return [network.name, network.context]
+        inner = getattr(getattr(network.read, "tokenizer", None), "backend_tokenizer", None)
+        said = _plain(vars(network.read))
+        return [network.name, network.context, network.filler, said, None if inner is None else inner.to_str()]
     if not isinstance(network, TextEncoder):
         return []
     read = network.tokenize
@@ -136,3 +143,29 @@ def _reading(network: nn.Module) -> list[Any]:
         read.max_length, read.side, read.pool_specials, network.body.bidirectional,
         read.backend.backend_tokenizer.to_str(),
     ]  # fmt: skip
+
+
+def _settings(network: nn.Module) -> Iterator[list[Any]]:
+    """Name, plain attributes and configuration of every module."""
+    for name, module in network.named_modules():
+        said = {key: value for key, value in vars(module).items() if not key.startswith("_") and key not in NO_SETTINGS}
+        config: Any = getattr(module, "config", None)
+        described: dict[str, Any] = config.to_dict() if hasattr(config, "to_dict") else {}
+        yield [
+            name,
+            _plain(said),
+            _plain({key: value for key, value in described.items() if key not in NO_CONFIG}),
+        ]
+
+
+def _plain(values: Mapping[Any, Any]) -> dict[str, Any]:
+    """The entries of a mapping that are numbers, words, or lists and mappings of them."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found[str(key)] = _plain(value)
+        elif isinstance(value, (list, tuple)):
+            found[str(key)] = [one for one in value if one is None or isinstance(one, (bool, int, float, str))]
+        elif value is None or isinstance(value, (bool, int, float, str)):
+            found[str(key)] = value
+    return found

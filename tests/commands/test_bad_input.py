@@ -399,3 +399,13 @@ def test_a_full_disk_while_weights_are_written(call, refused, data, tmp_path):
 def test_reports_alone_have_no_images_to_prepare(refused):
     message = refused("prepare", "data=phantom_reports", "data.source.images=8")
     assert "cxrvl.data.modules.ReportDataModule reads no images; this needs data with an image store" in message
+
+
+def test_reports_without_text_are_refused_by_prepare(refused, tmp_path):
+    """Not after hours of decoding, by a training that comes later."""
+    words = ["data=phantom_pairs", "task=dual_tower", "model=dual_tiny", "data.source.images=40", "data.store.size=32"]
+    message = refused("prepare", *words, "data.source.reports=terse", "data.text.default.policy=findings")
+    assert (
+        "20 of 20 rows of split 'train' have nothing of what the section policy 'findings' asks for: studies" in message
+    )
+    assert not (tmp_path / "stores").exists()

@@ -136,6 +136,11 @@ def test_other_pairs_of_the_same_table_are_another_evaluation(trained):
             ("--data", "phantom_reports", "--evaluation", "zero_shot", "--metric", "auroc"),
             r"phantom_reports has no images",
         ),
+        (("--data", "phantom", "--evaluation", "retrieval", "--metric", "auroc"), r"evaluation 'retrieval' of run"),
+        (
+            ("--data", "phantom", "--evaluation", "probe", "--metric", "auroc", "--set", "evaluation.probe=null"),
+            r"has no evaluation 'probe'; there are",
+        ),
         (
             ("--data", "phantom_tuberculosis", "--evaluation", "zero_shot", "--metric", "auroc"),
             r"prompts\.names names the label",

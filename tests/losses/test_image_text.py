@@ -7,6 +7,7 @@ import torch.distributed
 import torch.multiprocessing
 from open_clip.loss import SigLipLoss
 from torch.nn.functional import cross_entropy, logsigmoid, normalize
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cxrvl.errors import ConfigError
 from cxrvl.losses.companions import Companions, Softening, likeness, word_table
@@ -181,6 +182,32 @@ def kept_for_backward(loss, values):
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss(*values)
     return sum(kept.values())
+
+
+class Largest(TorchDispatchMode):
+    """Bytes of the largest tensor that anything computes."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for value in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(value, torch.Tensor):
+                self.bytes = max(self.bytes, value.untyped_storage().nbytes())
+        return result
+
+
+@pytest.mark.parametrize("soften", [None, Softening(0.4, 0.7)])
+def test_what_is_left_out_is_found_chunk_by_chunk(soften):
+    rows = 2048
+    values = [value.detach().float().requires_grad_() for value in batch(rows=rows, dim=4)]
+    reports = [f"{REPORTS[row % 6]} {row // 9}" for row in range(rows)]
+    keys = torch.stack([torch.arange(rows) // 2, torch.arange(rows) % 50], dim=1)
+    known = Companions(keys, None if soften is None else word_table(reports, 64))
+    with Largest() as largest:
+        SigLIP(chunk=16, soften=soften)(*values, known).backward()
+    assert largest.bytes <= 16 * rows * 16  # not one of rows x rows, not even of bytes
+    assert largest.bytes < rows * rows
 
 
 def test_siglip_in_chunks_keeps_a_sixteenth_at_most():

@@ -131,6 +131,8 @@ def test_the_scale_stays_within_its_bounds():
     [
         ({"similarity": "cosin"}, "did you mean 'cosine'"),
         ({"logit_scale": 0.0}, r"model\.logit_scale=0\.0"),
+        ({"logit_scale": 0.5}, "from 1 to 100, within which training keeps it"),
+        ({"logit_scale": 101.0}, "from 1 to 100"),
         ({"freeze": ["image"]}, r"model\.freeze names 'image'"),
         ({"text_tower": nn.Linear(3, 3)}, "expected a text encoder"),
         ({"text_projection": lambda width, dim: nn.Linear(width + 1, dim)}, "features of width 32, which"),

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EMAWeightAveraging
 from torch.utils.data import DataLoader, TensorDataset
 
-from cxrvl.errors import RunError, WeightsError
+from cxrvl.errors import ConfigError, RunError, WeightsError
 from cxrvl.files import write_yaml
 from cxrvl.runs import origin
+from cxrvl.runs.averaging import MovingAverage, averaged
 from cxrvl.runs.checkpoints import CheckpointKeeper, load_into, resume_point, used_weights
 from cxrvl.runs.store import Run
 
@@ -249,7 +249,7 @@ def kept(folder, name="final.ckpt"):
 
 def test_averaged_weights_are_what_is_kept(fit, tmp_path):
     recorder = Recorder()
-    fit(more=[recorder, EMAWeightAveraging(decay=0.9)])
+    fit(more=[recorder, MovingAverage(decay=0.9)])
     mean, after = recorder.weights[0], []
     for weight in recorder.weights[1:]:
         mean = 0.9 * mean + 0.1 * weight
@@ -259,11 +259,32 @@ def test_averaged_weights_are_what_is_kept(fit, tmp_path):
     assert not torch.allclose(kept(tmp_path), recorder.weights[-1], atol=1e-3)
 
 
+@pytest.mark.parametrize("decay", [0.9, 0.999, 0.9999])
+def test_an_average_leaves_whole_numbers_and_what_stays_the_same(decay):
+    bytes_of_a_hash = torch.arange(256, dtype=torch.uint8)
+    counter = torch.tensor(70_001)
+    frozen = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    for value in (bytes_of_a_hash, counter, frozen):
+        average = value.clone()
+        for step in range(50):
+            average.copy_(averaged(average, value, torch.tensor(step), decay))
+        assert torch.equal(average, value)
+    torch.testing.assert_close(
+        averaged(torch.zeros(1), torch.ones(1), torch.tensor(1), decay), torch.tensor([1 - decay])
+    )
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.0, -0.5])
+def test_a_decay_that_averages_nothing_is_refused(decay):
+    with pytest.raises(ConfigError, match=r"callbacks\.ema\.decay"):
+        MovingAverage(decay)
+
+
 def test_an_average_goes_on_where_it_stopped(fit, tmp_path):
-    fit(more=[EMAWeightAveraging(decay=0.9)])
+    fit(more=[MovingAverage(decay=0.9)])
     whole = kept(tmp_path)
     for path in tmp_path.iterdir():
         path.unlink()
-    fit(5, more=[EMAWeightAveraging(decay=0.9)])
-    fit(more=[EMAWeightAveraging(decay=0.9)])
+    fit(5, more=[MovingAverage(decay=0.9)])
+    fit(more=[MovingAverage(decay=0.9)])
     torch.testing.assert_close(kept(tmp_path), whole)

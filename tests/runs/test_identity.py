@@ -11,8 +11,10 @@ import torch
 from PIL import Image
 
 from cxrvl.config.compose import compose_config, hydra_session, resolved
+from cxrvl.errors import RunError
+from cxrvl.files import write_yaml
 from cxrvl.runs import identity
-from cxrvl.runs.evaluations import planned
+from cxrvl.runs.evaluations import check_trained, planned
 from cxrvl.runs.identity import digest, identify, science
 from cxrvl.runs.store import RunStore
 
@@ -259,3 +261,48 @@ def test_an_evaluation_has_an_id_of_its_own(tmp_path):
     more = evaluations(tmp_path, "evaluation.marks.max_marks=1")
     assert more["findings"] == before["findings"]
     assert more["marks"] != before["marks"]
+
+
+PAIRS = ("data=phantom_pairs", "task=dual_tower", "model=dual_tiny", "evaluation=dual", "data.source.images=60")
+
+
+def dual_evaluations(tmp_path, *overrides):
+    return {e.name: e.eval_id for e in planned(RunStore(tmp_path).run("abc"), config_of(*PAIRS, *overrides))}
+
+
+def test_which_training_reports_are_left_out_is_part_of_an_evaluation(tmp_path):
+    """A probe is fitted on the training split, and reports may be retrieved from it."""
+    before = dual_evaluations(tmp_path)
+    assert dual_evaluations(tmp_path, "data.impression_only=late", "data.late_epochs=2") == before
+    after = dual_evaluations(tmp_path, "data.impression_only=leave_out")
+    assert not set(after.values()) & set(before.values())
+
+
+def test_prompts_have_the_instruction_that_reports_have(tmp_path):
+    said = "data.text.default.instruction=Find the image of this report."
+    assert config_of(*PAIRS)["evaluation"]["zero_shot"]["instruction"] == ""
+    assert config_of(*PAIRS, said)["evaluation"]["zero_shot"]["instruction"] == "Find the image of this report."
+    assert config_of("evaluation=dual_images", "data=phantom")["evaluation"]["zero_shot"]["instruction"] == ""
+
+
+def trained(tmp_path, config):
+    run = RunStore(tmp_path).run("abc")
+    run.folder.mkdir(parents=True)
+    write_yaml(run.folder / "config.yaml", config)
+    return run
+
+
+def test_outputs_of_one_label_are_never_scored_as_those_of_another(tmp_path):
+    """As many labels in another order, or of another data set, fit the network and mean something else."""
+    labels = ["Effusion", "Nodule", "Pneumothorax"]
+    asked = [*PHANTOM, f"data.labels=[{','.join(labels)}]"]
+    run = trained(tmp_path, config_of(*asked))
+    check_trained(run, config_of(*asked, "data.source.seed=5"))
+    for other in (labels[::-1], ["Effusion", "Nodule", "Atelectasis"]):
+        with pytest.raises(RunError, match=r"its outputs stand for these labels in this order"):
+            check_trained(run, config_of(*asked[:-1], f"data.labels=[{','.join(other)}]"))
+
+
+def test_a_model_without_outputs_per_label_is_asked_about_any(tmp_path):
+    run = trained(tmp_path, config_of(*PAIRS))
+    check_trained(run, config_of(*PAIRS, "data.labels=[Nodule,Effusion]"))

@@ -11,8 +11,10 @@ from small_dual_towers import RESNET, VIT, pairs, text, tower
 from cxrvl.errors import ConfigError
 from cxrvl.losses.companions import Softening
 from cxrvl.losses.image_text import InfoNCE, SigLIP
+from cxrvl.models.open_clip_towers import OpenClipText
 from cxrvl.models.resnet import ResNet
 from cxrvl.runs.parts import Weights, take
+from cxrvl.runs.sharding import refuse_uncut
 from cxrvl.runs.trainer import build_task
 from cxrvl.tasks import ImageTextContrast
 from cxrvl.tasks.dual_tower import finding_set, found_within, report_texts
@@ -181,9 +183,34 @@ def test_depths_of_a_cnn_go_by_stage():
     assert depths_of(["0.weight", "1.weight"]) == {"0.weight": (1, 1), "1.weight": (1, 1)}
 
 
+def test_depths_of_other_houses():
+    densenet = ["features.conv0.weight", "features.denseblock1.denselayer1.conv1.weight", "features.transition1.conv.weight",
+                "features.denseblock2.denselayer1.conv1.weight", "features.norm5.weight"]  # fmt: skip
+    assert [depth for depth, _ in depths_of(densenet).values()] == [0, 1, 1, 2, 3]
+    t5 = [
+        "shared.weight",
+        "block.0.layer.0.q.weight",
+        "block.0.layer.1.wi.weight",
+        "block.1.layer.0.q.weight",
+        "norm.weight",
+    ]
+    assert [depth for depth, _ in depths_of(t5).values()] == [0, 1, 1, 2, 3]
+    assert depths_of(["wte.weight", "h.0.attn.weight", "h.1.attn.weight"])["h.1.attn.weight"] == (2, 3)
+
+
+def test_the_projection_of_open_clip_stands_behind_its_blocks():
+    words = OpenClipText("ViT-B-32", options={"width": 32, "heads": 2, "layers": 2, "vocab_size": 49408})
+    depths = depths_of([name for name, _ in words.named_parameters()])
+    assert depths["network.text_projection"] == (3, 3)
+    assert depths["network.positional_embedding"] == depths["network.token_embedding.weight"] == (0, 3)
+    assert depths["network.transformer.resblocks.1.mlp.c_fc.weight"] == (2, 3)
+    assert depths["network.ln_final.weight"] == (3, 3)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"groups": {"projections": {"lr": 1.0, "layer_decay": 0.5}}}, "would do nothing: no numbered blocks"),
         ({"chunk": -1}, "task.chunk is -1"),
         ({"not_negatives": ["texts"]}, "did you mean 'text'"),
         ({"groups": {"image": {}}}, "task.groups names 'image'"),
@@ -199,6 +226,20 @@ def test_options_that_cannot_be_right(options, message):
 def test_another_model_is_refused():
     with pytest.raises(ConfigError, match="needs a dual tower"):
         ImageTextContrast(torch.nn.Linear(2, 2), InfoNCE(), ADAM)
+
+
+def test_siglip_without_a_bias_is_warned_of(caplog):
+    task(tower(logit_scale=10.0, logit_bias=-10.0), SigLIP())
+    assert not caplog.text
+    task(tower(), SigLIP())
+    assert "model.logit_scale=10 model.logit_bias=-10" in caplog.text
+
+
+def test_a_scale_is_not_cut_among_devices():
+    with pytest.raises(
+        ConfigError, match=r"model\.logit_scale of this ImageTextContrast is a single number; use trainer=ddp"
+    ):
+        refuse_uncut(task())
 
 
 def test_predictions_are_of_images_or_of_texts():

@@ -1,5 +1,6 @@
 """Is a tower that never learns computed once per input, and does training not notice?"""
 
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,8 @@ from small_dual_towers import RESNET, pairs, text, tower
 from cxrvl.errors import DataError
 from cxrvl.losses.image_text import InfoNCE
 from cxrvl.models.text.lora import Lora
+from cxrvl.models.text.pooling import LatentAttention
+from cxrvl.models.vit import Vit
 from cxrvl.tasks import ImageTextContrast
 from cxrvl.tasks.stored_features import image_keys, network_digest, online, open_stores, text_keys
 
@@ -99,6 +102,37 @@ def test_a_digest_is_of_weights_reading_and_precision():
     assert network_digest(model, "bf16-mixed") != first
     model.tokenize.max_length = 64
     assert network_digest(model, "32-true") != first
+
+
+def vit(heads):
+    torch.manual_seed(0)
+    return partial(Vit, "vit_tiny_patch16_224", 32, 8, embed_dim=24, depth=2, num_heads=heads)(in_channels=1)
+
+
+def latents(heads):
+    torch.manual_seed(0)
+    return LatentAttention(32, 4, heads)
+
+
+def bert(heads):
+    torch.manual_seed(0)
+    return text("bert", sizes={"num_attention_heads": heads})
+
+
+@pytest.mark.parametrize("network", [vit, latents, bert])
+def test_a_digest_tells_settings_that_no_weight_shows(network):
+    two, four = network(2).eval(), network(4).eval()
+    assert [value.shape for value in two.state_dict().values()] == [v.shape for v in four.state_dict().values()]
+    assert network_digest(network(2), "32-true") == network_digest(two, "32-true")
+    assert network_digest(two, "32-true") != network_digest(four, "32-true")
+
+
+def test_a_digest_is_that_of_a_tower_in_any_mode_and_place():
+    model = bert(2).eval()
+    first = network_digest(model, "32-true")
+    model.encode(["The heart is enlarged."])
+    model.body.plain.name_or_path = "elsewhere"
+    assert network_digest(model.train(), "32-true") == first
 
 
 def test_keys_are_of_text_instruction_and_place_of_the_report():

@@ -130,6 +130,12 @@ class ImageDataModule(CXRDataModule[StudyTable]):
             )  # fmt: skip
         return self._store
 
+    def check_before_decoding(self) -> None:
+        """Refuse rows that are of no use, before hours go into their pixels; of images alone there are none."""
+
+    def check_decoded(self) -> None:
+        """Refuse what only pixels show, such as the same pair in two splits; of images alone nothing."""
+
     def prepare_data(self) -> None:
         """Decode what is not decoded yet, once per node."""
         self.store  # noqa: B018

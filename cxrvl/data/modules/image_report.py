@@ -121,6 +121,12 @@ class ImageReportDataModule(ImageDataModule):
             chosen.append(images[int(draw.integers(len(images)))])
         return np.array(chosen, dtype=np.int64)
 
+    def check_before_decoding(self) -> None:
+        """Refuse reports without text in any split there is; DataError naming the first ones."""
+        for split in ("train", "val", "test"):
+            if (self.table.frame["split"] == split).any():
+                self.split_rows(split)
+
     def prepare_data(self) -> None:
         """Refuse empty reports before decoding images, which may take hours."""
         if self.fitting and not self.max_unreadable:  # which images can be read decides the table
@@ -128,16 +134,24 @@ class ImageReportDataModule(ImageDataModule):
         super().prepare_data()
 
     def setup(self, stage: str) -> None:
-        """Refuse pairs that are in the training and in another split, too.
+        """Refuse pairs that are in the training and in another split, too; DataError naming the first of them."""
+        if stage == "fit" and not self.overfit_batches:
+            self.check_decoded()
+
+    def check_decoded(self) -> None:
+        """Refuse pairs that are in the training and in another split, too, whichever view training may show.
 
         Raises:
             DataError: the first of them.
         """
-        if stage != "fit" or self.overfit_batches:
+        there = [split for split in ("train", "val", "test") if (self.table.frame["split"] == split).any()]
+        if "train" not in there:
             return
         keys, stored = self.table.frame["image"], self.store.rows(self.table)
-        train = self.rows("train")
-        for split in ("val", "test"):
+        train = self.split_rows("train")
+        if self.pairing == "random_view":
+            train = np.flatnonzero(np.isin(self.report_rows, self.report_rows[train]))
+        for split in there[1:]:
             others = self.split_rows(split)
             pairs = [
                 (train[one], others[other])

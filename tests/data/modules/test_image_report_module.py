@@ -343,3 +343,30 @@ def test_a_pair_in_two_splits_is_refused(studies, module, acting):
     apart = module(source=copied(studies, "apart", other))
     apart.trainer = acting()
     apart.setup("fit")
+
+
+def test_a_view_that_training_may_show_is_in_no_other_split(studies, module, acting):
+    """The lateral image of a training study is a validation image as well, under the same report."""
+
+    def change(frame):
+        Image.open(studies.root / "02_0.png").save(studies.root / "22_9.png")
+        row = frame[frame["file"] == "02_0.png"].iloc[0].to_dict()
+        frame.loc[len(frame)] = row | {"file": "22_9.png", "who": "p22", "study": "s22b", "part": "val"}
+
+    source = copied(studies, "views", change)
+    shown = module(source=source, pairing="random_view")
+    with pytest.raises(DataError, match=r"in the splits train and val alike.*02_0\.png is 22_9\.png"):
+        shown.check_decoded()
+    module(source=source, pairing="frontal_first").check_decoded()  # the lateral image is never shown
+
+
+def test_reports_of_every_split_are_looked_at_before_decoding(studies, module):
+    def change(frame):
+        frame.loc[frame["study"].isin(["s4", "s9"]), "words"] = "The lungs are clear."
+        frame.loc[frame["study"] == "s26", "words"] = ""
+
+    data = module(source=copied(studies, "tested", change), empty="error")
+    data.rows("train")
+    with pytest.raises(DataError, match=r"of split 'test' have fewer than 2 words .*: studies 's26' of tested"):
+        data.check_before_decoding()
+    assert data._store is None

@@ -1,12 +1,13 @@
 """Do images find their reports, under every duplicate policy, and are the ranks those of torchmetrics and plain counting?"""
 
 from contextlib import nullcontext
+from itertools import permutations
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from dual_doubles import Towers, batches, evaluated, parts_of, study_table
+from dual_doubles import Output, Towers, batches, evaluated, parts_of, study_table
 from torchmetrics.retrieval import RetrievalHitRate, RetrievalMRR
 
 from cxrvl.data.studies import StudyTable
@@ -45,6 +46,7 @@ def test_ranks_are_those_of_plain_counting_with_many_ties():
         other = texts != asked[row]
         assert found["own"][row] == mine
         assert found["better"][row] == (near[other] > mine).sum()
+        assert found["own_tied"][row] == (near[~other] == mine).sum()
         assert found["tied"][row] == (near[other] == mine).sum()
         assert found["better_diagonal"][row] == (near[studies != row] > own).sum()
         assert found["tied_diagonal"][row] == (near[studies != row] == own).sum()
@@ -54,6 +56,27 @@ def test_ranks_are_those_of_plain_counting_with_many_ties():
         assert found["copies"][row] == (texts == asked[row]).sum()
     assert set(found["pool"]) == {40.0}
     assert set(found["pool_unique"]) == {9.0}
+
+
+@pytest.mark.parametrize(("better", "tied", "own"), [(0, 3, 1), (0, 2, 3), (2, 1, 2), (1, 4, 2), (0, 0, 4), (7, 2, 2)])
+def test_ties_are_the_mean_over_all_orders_also_of_several_own_documents(better, tied, own):
+    """Documents as near as the own ones stand before, between or behind them by chance."""
+    frame = pd.DataFrame({"better": [better], "tied": [tied], "own_tied": [own], "better_diagonal": [0.0]})
+    orders = set(permutations([True] * own + [False] * tied))
+    ranked = np.array([better + 1 + order.index(True) for order in orders])
+    assert rank_values(frame, "rank") == pytest.approx(ranked.mean())
+    assert rank_values(frame, "mrr") == pytest.approx((1 / ranked).mean())
+    for k in (1, 5, 10):
+        assert rank_values(frame, f"recall_at_{k}") == pytest.approx((ranked <= k).mean())
+
+
+def test_a_collapsed_tower_finds_a_text_as_often_as_it_is_there():
+    table = study_table(60, 1, numbered=False)
+    towers = Towers(table)
+    same = lambda batch: Output(torch.ones(len(batch.get("index", batch["text"])), 32), torch.ones(1))  # noqa: E731
+    towers.predict_step = same
+    frame = evaluated(ImageTextRetrievalEvaluator(BOTH), table, towers).frame
+    assert rank_values(frame, "recall_at_1") == pytest.approx((frame["copies"] / frame["pool"]).to_numpy())
 
 
 def test_ranks_are_those_of_torchmetrics():
