@@ -67,7 +67,8 @@ class LatentAttention(Pooling):
     """Tokens attend to learnt latents, go through an MLP, and are averaged (papers/llm2clip4cxr.md, 1.6).
 
     Tokens are the queries, the latents keys and values; no residual, no norm. Since tokens never attend to one another,
-    only those that are pooled are computed, of all texts at once.
+    only those that are pooled are computed, of all texts at once; and since the MLP ends in a linear layer, their mean is
+    taken before it, not after.
 
     Args:
         width: of the hidden states, D; divisible by heads.
@@ -93,11 +94,12 @@ class LatentAttention(Pooling):
         tokens = hidden[mask][None].to(self.latents.dtype)
         latents = self.latents[None]
         attended, _ = self.multihead_attn(tokens, latents, latents, need_weights=False)
-        values = self.mlp(attended)[0]
+        first, activation, last = self.mlp
+        values = activation(first(attended))[0]
         values = values.to(_wide(values))
-        return values.new_zeros(*mask.shape, self.width).index_put((mask,), values).sum(dim=1) / mask.sum(
-            dim=1, keepdim=True
-        )
+        summed = values.new_zeros(len(mask), self.width).index_add(0, mask.nonzero()[:, 0], values)
+        pooled = last((summed / mask.sum(dim=1, keepdim=True)).to(last.weight.dtype))
+        return pooled.to(_wide(pooled))
 
 
 def _at(hidden: Tensor, places: Tensor) -> Tensor:
