@@ -1,4 +1,4 @@
-"""How are the many configs of a sweep composed in little time?"""
+"""How are the many configs of a sweep, a table or a chain of runs composed in little time?"""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -31,7 +31,7 @@ def compose_fast(overrides: Sequence[str]) -> DictConfig:
     values = [o for o in parsed if not _chooses_files(o)]
     if any(not _sets_value(o) for o in values):
         return compose_config(overrides)
-    config = deepcopy(_chosen(tuple(str(o.input_line) for o in parsed if _chooses_files(o))))
+    config = deepcopy(_chosen(tuple(str(o.input_line) for o in parsed if _chooses_files(o)), str(config_dir())))
     try:
         ConfigLoaderImpl._apply_overrides_to_config(values, config)
     except (HydraException, OmegaConfBaseException) as error:
@@ -45,7 +45,8 @@ def forget() -> None:
 
 
 @lru_cache(maxsize=64)
-def _chosen(overrides: tuple[str, ...]) -> DictConfig:
+def _chosen(overrides: tuple[str, ...], folder: str) -> DictConfig:
+    """The folder of the configs is part of what is asked."""
     return compose_config(overrides)
 
 
@@ -56,5 +57,4 @@ def _chooses_files(override: Override) -> bool:
 
 
 def _sets_value(override: Override) -> bool:
-    plain = not (override.is_add() or override.is_force_add() or override.is_delete())
-    return plain and not override.is_sweep_override()
+    return not (override.is_add() or override.is_delete() or override.is_sweep_override())

@@ -1,6 +1,5 @@
 """What does an upstream run take over from the run that asks for it? Where to compute, and nothing scientific."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -8,14 +7,13 @@ from typing import Any
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
-from cxrvl.config.compose import compose_config, config_dir, resolved
+from cxrvl.config.compose import config_dir, resolved
+from cxrvl.config.compose_many import compose_fast
 from cxrvl.errors import ConfigError
 
 TRAINER_KEYS = ("accelerator", "devices", "num_nodes", "strategy", "log_every_n_steps", "enable_progress_bar")
 CHECKPOINT_KEYS = ("every_seconds", "every_steps", "when_busy")
 DATA_KEYS = ("num_workers", "prepare_workers", "evaluation_batch_size", "pin_memory")
-
-SEED = re.compile(r"seed=\d{1,9}")
 
 DEBUG = {"fdr": "fdr"}
 """Debug group -> that of an upstream run; whichever else was asked, the shortest whole path."""
@@ -58,13 +56,7 @@ def composed(words: Sequence[str]) -> DictConfig:
 
 @lru_cache(maxsize=256)
 def _composed(words: tuple[str, ...], folder: str) -> DictConfig:
-    seeds = [word for word in words if SEED.fullmatch(word)]
-    if len(seeds) == 1:  # composing is slow, and a table asks the same once per seed
-        config = _composed(tuple(word for word in words if word not in seeds), folder).copy()
-        OmegaConf.set_readonly(config, False)
-        config.seed = int(seeds[0].partition("=")[2])
-    else:
-        config = compose_config(words)
+    config = compose_fast(words)
     OmegaConf.set_readonly(config, True)
     return config
 

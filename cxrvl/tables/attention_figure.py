@@ -8,7 +8,18 @@ from numpy.typing import NDArray
 
 from cxrvl.errors import DataError
 from cxrvl.evaluation.attention import BOX_COLOUR, Box, checked_maps
-from cxrvl.tables.attention_drawing import GREY, SCALE, Example, check_boxes, draw_image, frame, overlay, share, told
+from cxrvl.tables.attention_drawing import (
+    COLOUR,
+    GREY,
+    SCALE,
+    Example,
+    check_boxes,
+    draw_image,
+    frame,
+    overlay,
+    share,
+    told,
+)
 from cxrvl.tables.canvas import INK, Sheet, save
 from cxrvl.tables.cells import NOTHING
 from cxrvl.tables.synthetic import SYNTHETIC
@@ -49,7 +60,8 @@ def attention_figure(
         sheet.rule(left, right, 0.7)
         for side, position in (("K", column), ("Q", column + 1)):
             sheet.text(places[position] + _CELL / 2, 0.75, side, size=8.5, weight="bold", align="center")
-    sheet.text(places[0] + _CELL / 2, 0.5, "Image and box", size=8, align="center")
+    boxed = any(example.boxes for example in examples)
+    sheet.text(places[0] + _CELL / 2, 0.5, "Image and box" if boxed else "Image", size=8, align="center")
     for line, example in enumerate(examples):
         y = top + line * step
         sheet.text(0.2, y + _CELL / 2, example.title, size=8.5, align="center", rotation=90)
@@ -65,11 +77,11 @@ def attention_figure(
             sheet.text(
                 x + _CELL / 2, y + _CELL + 0.03, told(example, attention, group), size=6.5, colour=GREY, align="center"
             )
-    words = "Percentages: attention in the box; in brackets the box's share of the image (chance). Groups count from 0."
-    sheet.text(0.1, sheet.height - 0.36, words, size=7, colour=GREY)
-    sheet.text(
-        0.1, sheet.height - 0.2, " ".join(filter(None, (SCALE, SYNTHETIC if synthetic else ""))), size=7, colour=GREY
-    )
+    numbers = "Groups count from 0."
+    about = f"Percentages: attention in the box; in brackets the box's share of the image (chance). {numbers}"
+    sheet.text(0.1, sheet.height - 0.36, about if boxed else numbers, size=7, colour=GREY)
+    last = " ".join(filter(None, (SCALE if boxed else COLOUR, SYNTHETIC if synthetic else "")))
+    sheet.text(0.1, sheet.height - 0.2, last, size=7, colour=GREY)
     return save(sheet.figure, path)
 
 
@@ -98,9 +110,8 @@ def attention_sheet(
     width = 0.2 + min(groups, _PER_LINE) * (_THUMB + 0.05)
     sheet = Sheet(max(width, 6.4), top + 2 * side_height + 0.44)
     sheet.text(0.1, 0.12, f"All {groups} groups of {model}, {module_name}", size=11, weight="bold")
-    sheet.text(
-        0.1, 0.4, f"{title}; below each map: group, attention in the box (chance {share(example.chance)})", size=8
-    )
+    below = f"group, attention in the box (chance {share(example.chance)})" if example.boxes else "group"
+    sheet.text(0.1, 0.4, f"{title}; below each map: {below}", size=8)
     for position, side in enumerate(("K", "Q")):
         y0 = top + position * side_height
         sheet.text(0.1, y0 - 0.16, side, size=9, weight="bold")
@@ -112,10 +123,12 @@ def attention_sheet(
             overlay(axes, example, attention, side, thin=True)
             if group in marks:
                 frame(axes, *marks[group])
-            below = f"{group}: {share(example.mass(attention))}"
+            below = f"{group}: {share(example.mass(attention))}" if example.boxes else str(group)
             sheet.text(x + _THUMB / 2, y + _THUMB + 0.015, below, size=5.5, align="center", colour=GREY)
-    framed = "Framed: lowest entropy (solid); most attention in the box, an oracle (dashed)."
-    for number, words in enumerate((framed, SCALE, SYNTHETIC if synthetic else "")):
+    framed = "Framed: lowest entropy (solid)" + (
+        "; most attention in the box, an oracle (dashed)." if example.boxes else "."
+    )
+    for number, words in enumerate((framed, SCALE if example.boxes else COLOUR, SYNTHETIC if synthetic else "")):
         sheet.text(0.1, sheet.height - 0.52 + 0.16 * number, words, size=7, colour=GREY)
     return save(sheet.figure, path)
 

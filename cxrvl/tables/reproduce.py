@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
-from cxrvl.config.compose import compose_config, config_dir, hydra_session, resolved
+from cxrvl.config.compose import config_dir, hydra_session, resolved
+from cxrvl.config.compose_many import compose_fast
 from cxrvl.config.nearest import did_you_mean
 from cxrvl.errors import ConfigError
 from cxrvl.runs.evaluations import Evaluation, planned
@@ -64,16 +63,12 @@ def wanted(spec: TableSpec, line: LineSpec, overrides: Sequence[str] = ()) -> li
     """
     found = []
     with hydra_session():
-        composed: dict[str, DictConfig] = {}
         for seed in line.seeds:
             for row in line.rows:
                 chosen = (f"experiment={spec.name}/{row.name}", f"seed={seed}", *overrides)
-                if row.name not in composed:  # half a second each time: once per row
-                    composed[row.name] = compose_config(chosen)
-                    if composed[row.name].seed != seed:
-                        raise ConfigError("a table's seeds are not set by an override; name them with --seeds")
-                composed[row.name].seed = seed
-                config = resolved(composed[row.name])
+                config = resolved(compose_fast(chosen))
+                if config["seed"] != seed:
+                    raise ConfigError("a table's seeds are not set by an override; name them with --seeds")
                 run = RunStore(Path(config["paths"]["runs"])).run(identify(config).run_id)
                 found.append(Wanted(row.name, seed, chosen, config, run, tuple(planned(run, config))))
     return found

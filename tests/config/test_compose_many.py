@@ -28,6 +28,7 @@ BASE = ("experiment=phantom/acm", "data.batch_size=8")
         (*BASE, "+evaluation.more={bootstrap: 3}", "evaluation.more.bootstrap=4"),
         (*BASE, "~evaluation.marks"),
         (*BASE, "hydra.launcher.slots=3"),
+        (*BASE, "++data.batch_size=4", "++paths.runs='/some where'", "++data.source.more={a: [1, b]}"),
     ],
 )
 def test_the_same_config(overrides):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from cxrvl.config import compose
+from cxrvl.config import compose, compose_many
 from cxrvl.config.compose import compose_config, hydra_session, resolved
 from cxrvl.errors import ConfigError, RunError, WeightsError
 from cxrvl.files import read_json, write_json, write_yaml
@@ -251,7 +251,7 @@ def test_a_cycle_is_found_on_every_branch(tmp_path, monkeypatch):
             f"# @package _global_\ndefaults:\n  - /experiment/phantom/none\n\nname: {name}\ninit_from:\n"
             f"  - {{run: [{', '.join(WORDS)}], parts: [encoder]}}\n  - {{run: {start}, parts: [head]}}\n"
         )
-    for module in (compose, inherit):
+    for module in (compose, compose_many, inherit):
         monkeypatch.setattr(module, "config_dir", lambda: conf)
     from hydra.core.global_hydra import GlobalHydra
 

@@ -209,7 +209,7 @@ def test_a_chain_that_cannot_be_is_refused_before_anything_is_made(tmp_path, set
 def test_a_chain_that_comes_back_to_itself_is_refused(tmp_path, monkeypatch):
     import shutil
 
-    from cxrvl.config import compose
+    from cxrvl.config import compose, compose_many
     from cxrvl.runs import chain, inherit
 
     conf = shutil.copytree(compose.config_dir(), tmp_path / "conf")
@@ -222,7 +222,7 @@ def test_a_chain_that_comes_back_to_itself_is_refused(tmp_path, monkeypatch):
         "# @package _global_\nname: grow\ninit_from:\n  run: experiment=grow name=${name}1\n"
     )
     monkeypatch.setattr(chain, "LONGEST", 4)
-    for module in (compose, inherit):
+    for module in (compose, compose_many, inherit):
         monkeypatch.setattr(module, "config_dir", lambda: conf)
     from hydra.core.global_hydra import GlobalHydra
 
