@@ -1,5 +1,6 @@
 """How does a finished text run embed reports? Read as it read its own, in a precision of one's choice."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,12 +14,16 @@ from cxrvl.data.reports.texts import READING_KEYS, Reading, Texts
 from cxrvl.data.sources.mixture import by_name
 from cxrvl.data.sources.report_columns import NAMED
 from cxrvl.errors import ConfigError, RunError
+from cxrvl.models.text.rounding import Float32Layers, choose_float32_layers
 from cxrvl.runs.execute import use_weights
 from cxrvl.runs.store import Run
 from cxrvl.runs.trainer import build_task, quieten, set_up_process
 from cxrvl.tasks.text import TextTask
 
+log = logging.getLogger("cxrvl")
 PRECISIONS = ("fp32", "bf16")
+SAMPLE = 64
+"""Reports on which bf16 is compared with float32."""
 
 
 class ReportEncoder:
@@ -27,7 +32,8 @@ class ReportEncoder:
     Args:
         run: a run that is done.
         dataset: whose reading (policy, cleaning, instruction) the reports get, where the run has several.
-        precision: fp32 | bf16 of the forward passes, however the run was trained; the weights are held in float32.
+        precision: fp32 | bf16 of the forward passes, however the run was trained; the weights are held in float32, and
+            with bf16 so are the layers that `settle` finds.
         instruction: before every report, read and not pooled; "" = none; None = that of the reading.
 
     Attributes:
@@ -64,6 +70,7 @@ class ReportEncoder:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.precision = precision
         task.to(self.device, torch.float32)
+        self._exact = Float32Layers(task.encoder) if precision == "bf16" else None
 
     @property
     def width(self) -> int:
@@ -79,19 +86,50 @@ class ReportEncoder:
         Returns:
             (n,) bool which of them say anything, and the embeddings (m, D) float32 of those.
         """
+        there, batch = self._batch(frame, origin)
+        if not batch["text"]:
+            return there, np.empty((0, self.width), dtype=np.float32)
+        rounded = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+        with torch.inference_mode(), rounded:
+            embedding = self.task.predict_step(batch, 0).embedding
+        return there, embedding.float().cpu().numpy()
+
+    def settle(self, frame: pd.DataFrame, count: int | None = None, origin: str = "reports") -> int:
+        """Set how many of the first layers compute in float32 under bf16, see `cxrvl.models.text.rounding`.
+
+        Args:
+            frame, origin: as `encode`; some of its reports are compared.
+            count: what an earlier call with these reports found; None = find it.
+
+        Returns:
+            The count; 0 where everything is in float32 anyway.
+        """
+        if self._exact is None:
+            return 0
+        if count is None:
+            _, batch = self._batch(frame, origin)
+            if not batch["text"]:
+                return 0
+            some = np.unique(np.linspace(0, len(batch["text"]) - 1, SAMPLE).astype(int))
+            texts, bodies = [batch["text"][row] for row in some], batch["body"][some]
+            found = choose_float32_layers(self._exact, self.task.encoder, texts, bodies)
+            log.info(
+                "bf16: %d of %d layers compute in float32; smallest cosine to float32 %.5f in %d reports (%.5f in bf16 alone)",
+                found.layers, len(self._exact.layers), found.cosine, len(texts), found.alone,
+            )  # fmt: skip
+            count = found.layers
+        self._exact.count = count
+        return count
+
+    def _batch(self, frame: pd.DataFrame, origin: str) -> tuple[np.ndarray, dict[str, Any]]:
+        """Which reports say anything, and those as the task reads them."""
         rows = [str(int(row) + 1) for row in frame.index]
         raw = frame.assign(dataset="reports", study=rows, patient=rows, split="test")
         table = ReportTable.build(raw, (), split_name="reports", origin=origin)
         texts = Texts(table, {"reports": self.reading}, seed=0)
         there = ~texts.empty()
         joined = [texts.compose(int(row)) for row in np.flatnonzero(there)]
-        if not joined:
-            return there, np.empty((0, self.width), dtype=np.float32)
-        batch = {"text": [one.text for one in joined], "body": torch.tensor([one.body for one in joined])}
-        rounded = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
-        with torch.inference_mode(), rounded:
-            embedding = self.task.predict_step(batch, 0).embedding
-        return there, embedding.float().cpu().numpy()
+        return there, {"text": [one.text for one in joined], "body": torch.tensor([one.body for one in joined])}
 
 
 def reading_of(config: Mapping[str, Any], dataset: str | None) -> Reading:

@@ -21,6 +21,7 @@ log = logging.getLogger("cxrvl")
 ABOUT = "about.json"
 _METADATA = b"cxrvl"
 _MADE_BY = "cxrvl encode"
+_LAYERS = "float32_layers"
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,10 @@ def encode_file(
         "reading": repr(encoder.reading), "instruction": encoder.reading.instruction, "source": _digest(reports.path),
         "columns": repr(reports.columns), "skip_empty": skip_empty, "chunk": chunk,
     }  # fmt: skip
-    _claim(parts, about)
+    kept = _claim(parts, about)
+    if encoder.precision == "bf16":
+        about[_LAYERS] = encoder.settle(next(reports.chunks(chunk)).sections, kept.get(_LAYERS), str(reports.path))
+        write_json(parts / ABOUT, about)
     rows = empty = 0
     for number, part in enumerate(reports.chunks(chunk)):
         path = parts / f"{number:06d}.parquet"
@@ -102,8 +106,11 @@ def _embedded(encoder: ReportEncoder, part: Chunk, reports: ReportStream, skip_e
     return pa.table(columns)
 
 
-def _claim(parts: Path, about: dict[str, Any]) -> None:
+def _claim(parts: Path, about: dict[str, Any]) -> dict[str, Any]:
     """Make the folder of the parts, or take it up again: where it is of this call, or holds no part yet.
+
+    Returns:
+        What an earlier call wrote of itself, with what it found out; {} where there was none.
 
     Raises:
         RunError: another call left its parts there, or it is no such folder.
@@ -113,11 +120,15 @@ def _claim(parts: Path, about: dict[str, Any]) -> None:
         found = [file.name for file in parts.iterdir() if not file.name.startswith(".")] if parts.is_dir() else [""]
         if found and not path.is_file():
             raise RunError(f"{parts} is not a folder of {_MADE_BY}; remove it, or name another --out")
-        if any(name != ABOUT for name in found) and read_json(path) != about:
+        kept = read_json(path) if path.is_file() else {}
+        if isinstance(kept, dict) and {key: value for key, value in kept.items() if key != _LAYERS} == about:
+            return kept
+        if any(name != ABOUT for name in found):
             raise RunError(f"{parts} holds the parts of another call (run, file or options differ); remove it, or name "
                            "another --out")  # fmt: skip
     parts.mkdir(parents=True, exist_ok=True)
     write_json(path, about)
+    return {}
 
 
 def _join(parts: Path, out: Path, about: dict[str, Any]) -> None:

@@ -18,6 +18,8 @@ from cxrvl.models.text.bases import ScratchBase, SmolLM2Base
 from cxrvl.models.text.build import text_encoder
 from cxrvl.models.text.embedding import embed_texts
 from cxrvl.models.text.pooling import LatentAttention, Mean
+from cxrvl.models.text.rounding import Float32Layers, choose_float32_layers
+from cxrvl.runs.encode import SAMPLE
 
 SORTED_FACTOR, PADDED_FACTOR, BATCH = 1.5, 8.0, 32
 POOLING_FACTOR = {"cpu": 3.0, "cuda": 10.0}
@@ -67,7 +69,7 @@ def in_file_order(model: TextEncoder, texts: list[str], length: int | None = Non
         tokens = model.tokenize(texts[start : start + BATCH])
         if length is not None:
             pad = length - tokens.input_ids.shape[1]
-            tokens = type(tokens)(*(torch.nn.functional.pad(part, (pad, 0)) for part in tokens))
+            tokens = type(tokens)(*(torch.nn.functional.pad(part, (0, pad)) for part in tokens))
         found.append(model(tokens.to(model.device)))
     return torch.cat(found)
 
@@ -90,6 +92,9 @@ def test_real_reports_are_embedded_without_computing_padding(shared):
     padded = seconds(lambda: in_file_order(model, texts[:BATCH], 512)) * len(texts) / BATCH
     gap = (results["sorted"] - results["file order"]).abs().max().item()
     faster, least = best["file order"] / best["sorted"], padded / best["sorted"]
+    choice = choose_float32_layers(
+        Float32Layers(model), model, texts[:SAMPLE]
+    )  # as `cxrvl encode` does; the rest is new
     with torch.autocast(HERE, torch.bfloat16):
         half = embed_texts(model, texts, tokens_at_once=BATCH * 64)
         in_half = min(seconds(lambda: embed_texts(model, texts, tokens_at_once=BATCH * 64)) for _ in range(2))
@@ -97,7 +102,8 @@ def test_real_reports_are_embedded_without_computing_padding(shared):
     cosine = torch.nn.functional.cosine_similarity(half.float(), results["sorted"]).min().item()
     line = (
         f"{len(texts) / best['sorted']:.1f} reports/s; {faster:.2f} times batches in file order, {least:.1f} times padding "
-        f"to 512; largest difference {gap:.1e}; bf16 {half_factor:.2f} times as fast, cosine >= {cosine:.5f}"
+        f"to 512; largest difference {gap:.1e}; bf16 behind {choice.layers} layers of float32 {half_factor:.2f} times as "
+        f"fast, cosine >= {cosine:.5f} (all in bf16: {choice.alone:.5f} in {SAMPLE})"
     )
     print(f"\nOpen-i reports, SmolLM2-135M, {HERE}, fp32: {line}; limits {SORTED_FACTOR}, {PADDED_FACTOR}")
     assert gap <= 1e-5 * results["sorted"].abs().max().item(), line

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from cxrvl.data.sources.phantom import PhantomSource
 from cxrvl.data.sources.report_stream import ReportStream
 from cxrvl.errors import RunError
 from cxrvl.evaluation.predictions import read_predictions
+from cxrvl.models.text.rounding import choose_float32_layers, layers_of
 from cxrvl.runs.encode import ReportEncoder
 from cxrvl.runs.encode_file import encode_file
 from cxrvl.runs.store import RunStore
@@ -165,7 +167,30 @@ def test_an_export_gives_the_same_embeddings(chained, reports, exported, tmp_pat
     encode_file(rounded, ReportStream(path), tmp_path / "rounded.parquet")
     assert 1e-4 < np.abs(vectors_of(tmp_path / "rounded.parquet") - own).max() < 0.1
     metadata = json.loads(pq.read_schema(tmp_path / "rounded.parquet").metadata[b"cxrvl"])
-    assert metadata["precision"] == "bf16"
+    assert (metadata["precision"], metadata["float32_layers"]) == ("bf16", 0)  # this model needs none
+
+
+@pytest.mark.slow
+def test_layers_kept_in_float32_stay_those_of_the_first_call(chained, reports, tmp_path, monkeypatch):
+    """A call that continues, perhaps on another device, must not embed the rest of a file in another way."""
+    _, run = chained
+    path, _ = reports
+    stream, real = ReportStream(path), ReportEncoder.encode
+    stopped = ReportEncoder(run, precision="bf16")
+    monkeypatch.setattr(
+        stopped, "encode", lambda part, origin: real(stopped, part, origin) if part.index[0] < 30 else 1 / 0
+    )
+    choose = partial(choose_float32_layers, close=2.0)  # as if nothing but float32 were close enough
+    monkeypatch.setattr("cxrvl.runs.encode.choose_float32_layers", choose)
+    with pytest.raises(ZeroDivisionError):
+        encode_file(stopped, stream, tmp_path / "out.parquet", chunk=30)
+    monkeypatch.setattr("cxrvl.runs.encode.choose_float32_layers", lambda *_: 1 / 0)
+    encode_file(ReportEncoder(run, precision="bf16"), stream, tmp_path / "out.parquet", chunk=30)
+    metadata = json.loads(pq.read_schema(tmp_path / "out.parquet").metadata[b"cxrvl"])
+    assert metadata["float32_layers"] == len(layers_of(stopped.task.encoder)) > 0
+    encode_file(ReportEncoder(run), stream, tmp_path / "exact.parquet")
+    own, exact = vectors_of(tmp_path / "out.parquet"), vectors_of(tmp_path / "exact.parquet")
+    np.testing.assert_allclose(own, exact, atol=5e-3)  # the pooling is in bf16
 
 
 @pytest.mark.slow

@@ -23,7 +23,8 @@ class TextEncoder(nn.Module):
         pooling: factory called with `width`.
         max_length: tokens of a text at most; the report is cut, never its instruction.
         bidirectional, lora, freeze, gradient_checkpointing: see `Body`.
-        padding: left | right; None = left for decoders, right for encoders.
+        padding: right | left, as the papers pad; None = right. Either is masked and moves no position; with right, a
+            text's tokens lie where they lie without padding, so sums run in the same order and embeddings round alike.
         pool_specials: pool special tokens too, see `ReportTokenizer`.
 
     State dict: `body.network.*` (without what never learns), `body.fingerprint`, with adapters
@@ -54,8 +55,7 @@ class TextEncoder(nn.Module):
         self.body = Body(base, bidirectional, lora, freeze, gradient_checkpointing)
         self.pooling = pooling(width=self.body.hidden_size)
         self.width = self.pooling.width
-        side = padding or ("left" if base.decoder else "right")
-        self.tokenize = ReportTokenizer(base.tokenizer, max_length, side, pool_specials)
+        self.tokenize = ReportTokenizer(base.tokenizer, max_length, padding or "right", pool_specials)
         self._head = (base.head,)  # in a tuple: no part of this model, see `language_head`
 
     @property

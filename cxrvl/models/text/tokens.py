@@ -44,14 +44,14 @@ class ReportTokenizer:
     Args:
         tokenizer: a fast Hugging Face tokenizer.
         max_length: tokens of a text at most, special tokens included.
-        side: left | right, where padding goes.
+        side: right | left, where padding goes.
         pool_specials: pool the special tokens too, as sentence encoders of the BERT type were trained to.
 
     Raises:
         ConfigError: a tokenizer without character offsets or without any token to pad with; an unknown side.
     """
 
-    def __init__(self, tokenizer: Any, max_length: int, side: str = "left", pool_specials: bool = False) -> None:
+    def __init__(self, tokenizer: Any, max_length: int, side: str = "right", pool_specials: bool = False) -> None:
         if not getattr(tokenizer, "is_fast", False):
             raise ConfigError(
                 f"the tokenizer {type(tokenizer).__name__} gives no character offsets, by which a report's tokens are "
