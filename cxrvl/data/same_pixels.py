@@ -17,19 +17,27 @@ def same_pixels(store: ImageStore, one: np.ndarray, other: np.ndarray) -> list[t
         one, other: store rows, (n,) and (m,) int64.
 
     Returns:
-        (place in `one`, place in `other`) for each image of `one` that has its like, with the first one like it.
+        (place in `one`, place in `other`) of each two that are alike, in the order of `one`.
     """
     if not len(one) or not len(other):
         return []
-    known: dict[bytes, list[int]] = {}
+    known: dict[bytes, list[list[int]]] = {}  # of a stripe: images that differ, each with all that are like it
     for place, key in enumerate(_stripes(store, other)):
-        known.setdefault(key, []).append(place)
+        groups = known.setdefault(key, [])
+        if (like := _like(store, int(other[place]), groups, other)) is None:
+            groups.append([place])
+        else:
+            like.append(place)
     pairs = []
     for place, key in enumerate(_stripes(store, one)):
-        alike = (i for i in known.get(key, ()) if np.array_equal(*store.take(np.array([one[place], other[i]]))))
-        if (found := next(alike, None)) is not None:
-            pairs.append((place, found))
+        pairs += [(place, like) for like in _like(store, int(one[place]), known.get(key, []), other) or ()]
     return pairs
+
+
+def _like(store: ImageStore, one: int, groups: list[list[int]], other: np.ndarray) -> list[int] | None:
+    """The group whose images are the same as that in a store row; None where there is none."""
+    alike = (group for group in groups if np.array_equal(*store.take(np.array([one, other[group[0]]]))))
+    return next(alike, None)
 
 
 def _stripes(store: ImageStore, rows: np.ndarray) -> list[bytes]:

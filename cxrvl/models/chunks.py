@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from cxrvl.errors import ConfigError
+from cxrvl.models.batch_statistics import uses_batch_statistics
 
 
 def in_chunks(encode: Callable[[Any], Tensor], parts: Sequence[Any]) -> Tensor:
@@ -28,7 +29,7 @@ def refuse_batch_statistics(tower: nn.Module, what: str) -> None:
         ConfigError: naming the first layer that learns by its batch's statistics.
     """
     for name, module in tower.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
+        if uses_batch_statistics(module) and module.training:
             raise ConfigError(
                 f"{what}: {name} normalises by the statistics of its batch, which chunks would change: set task.chunk=0, "
                 f"freeze the tower (model.freeze=[{what}]), or keep its statistics fixed (model.fixed_statistics=true)"

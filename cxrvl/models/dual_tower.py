@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 from cxrvl.config.nearest import did_you_mean
 from cxrvl.errors import ConfigError
 from cxrvl.models.backbones import Backbone
+from cxrvl.models.batch_statistics import uses_batch_statistics
 from cxrvl.models.image_encoder import ImageEncoder
 from cxrvl.models.text.tokens import Tokens
 from cxrvl.models.timm_image import PooledBackbone
@@ -97,7 +98,7 @@ class DualTower(nn.Module):
                 tower.eval()
             elif self.fixed_statistics:
                 for module in tower.modules():
-                    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    if uses_batch_statistics(module):
                         module.eval()
         return self
 

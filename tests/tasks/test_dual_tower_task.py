@@ -7,10 +7,14 @@ import pytest
 import torch
 from self_training_runs import config_of
 from small_dual_towers import RESNET, VIT, pairs, text, tower
+from timm.layers import EvoNorm2dB0, FrozenBatchNormAct2d
+from torch import nn
 
 from cxrvl.errors import ConfigError
 from cxrvl.losses.companions import Softening
 from cxrvl.losses.image_text import InfoNCE, SigLIP
+from cxrvl.models.batch_statistics import uses_batch_statistics
+from cxrvl.models.chunks import refuse_batch_statistics
 from cxrvl.models.open_clip_towers import OpenClipText
 from cxrvl.models.resnet import ResNet
 from cxrvl.runs.parts import Weights, take
@@ -96,6 +100,18 @@ def test_chunks_refuse_a_tower_that_normalises_by_its_batch():
         parts, found = gradients_of(model, 2)
         torch.testing.assert_close(parts, whole, rtol=1e-9, atol=1e-12)
         assert wanted.keys() == found.keys()
+
+
+def test_other_layers_that_read_their_batch_are_told_from_those_that_do_not():
+    """EvoNorm-B0 keeps a running variance, as BatchNorm does, and is none."""
+    layers = {
+        EvoNorm2dB0(4): True, nn.BatchNorm2d(4): True, nn.SyncBatchNorm(4): True, FrozenBatchNormAct2d(4): False,
+        nn.InstanceNorm2d(4, track_running_stats=True): False, nn.GroupNorm(2, 4): False, nn.LayerNorm(4): False,
+    }  # fmt: skip
+    for layer, reads in layers.items():
+        assert uses_batch_statistics(layer) == reads
+    with pytest.raises(ConfigError, match=r"image_tower: 1 normalises by the statistics of its batch"):
+        refuse_batch_statistics(nn.Sequential(nn.Conv2d(1, 4, 1), EvoNorm2dB0(4)), "image_tower")
 
 
 def test_pairs_with_the_same_report_are_no_negatives():

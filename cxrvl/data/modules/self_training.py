@@ -179,8 +179,9 @@ class SelfTrainingDataModule(ImageDataModule):
         if pairs:
             key = self.table.frame["image"]
             one, other = key.iloc[pool[pairs[0][0]]], key.iloc[test[pairs[0][1]]]
-            bare = sum(split.iloc[pool[place]] == UNLABELLED for place, _ in pairs)
-            kinds = ((len(pairs) - bare, LABELLED), (bare, UNLABELLED))
+            found_in_pool = {place for place, _ in pairs}
+            bare = sum(split.iloc[pool[place]] == UNLABELLED for place in found_in_pool)
+            kinds = ((len(found_in_pool) - bare, LABELLED), (bare, UNLABELLED))
             found = " and ".join(f"{count} {kind}" for count, kind in kinds if count)
             raise DataError(
                 f"{found} image(s) of {self.table.split_name!r} have the very pixels of a test image, first "

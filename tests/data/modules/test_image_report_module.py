@@ -344,6 +344,18 @@ def test_a_pair_in_two_splits_is_refused(studies, module, acting):
     apart.trainer = acting()
     apart.setup("fit")
 
+    def again(frame):
+        other(frame)
+        Image.open(studies.root / "21_0.png").save(studies.root / "22_8.png")
+        row = frame.iloc[-1].to_dict()
+        frame.loc[len(frame)] = row | {"file": "22_8.png", "who": "p22", "study": "s22b", "part": "val"}
+
+    # The first image like it has another report, the second has its own.
+    twice = module(source=copied(studies, "twice", again))
+    twice.trainer = acting()
+    with pytest.raises(DataError, match=r"1 pair\(s\) of .*11_9\.png is 22_8\.png"):
+        twice.setup("fit")
+
 
 def test_a_view_that_training_may_show_is_in_no_other_split(studies, module, acting):
     """The lateral image of a training study is a validation image as well, under the same report."""
