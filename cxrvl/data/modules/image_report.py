@@ -159,8 +159,9 @@ class ImageReportDataModule(ImageDataModule):
                 if self._plain(train[one]) == self._plain(others[other])
             ]
             if pairs:
+                count = len({row for row, _ in pairs})
                 raise DataError(
-                    f"{len({row for row, _ in pairs})} pair(s) of {self.table.split_name!r} are in the splits train and {split} alike, image and "
+                    f"{count} pair(s) of {self.table.split_name!r} are in the splits train and {split} alike, image and "
                     f"report: {keys.iloc[pairs[0][0]]} is {keys.iloc[pairs[0][1]]}. Put both into one split "
                     "(data.split_file), or leave one out; `cxrvl data duplicates` lists them"
                 )
