@@ -39,6 +39,7 @@ def quieten() -> None:
         ".*smaller than the logging interval.*",
         ".*isinstance.treespec.*",
         ".*recommended to use .self.log.*sync_dist=True.*",
+        ".*`is_gradient_checkpointing` is deprecated.*",  # peft asks a transformers newer than itself
         "Found .* module\\(s\\) in eval mode at the start of training.*",  # the teacher is meant to be
     ):
         warnings.filterwarnings("ignore", message)
