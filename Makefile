@@ -31,7 +31,7 @@ test: $(STAMP)  ## Run all tests (TESTS=tests/models for a part)
 	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=15 $(TESTS)
 
 coverage: $(STAMP)  ## Run all tests and count the lines they reach, in every process they start (slower)
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term $(TESTS)
+	COVERAGE_FILE=$(CURDIR)/.coverage $(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term $(TESTS)
 
 lint: $(STAMP)  ## Check style, types and the order of imports
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -48,10 +48,18 @@ def be_cxrvl(
     os.environ.update(environment)
     sys.argv = [str(cli.__file__), *arguments]
     multiprocessing.set_start_method(None, force=True)  # the system's own, not the one this process came from
+    forget_coverage_of_the_server()
     try:
         cli.main()
     finally:
         atexit._run_exitfuncs()  # multiprocessing leaves them out
+
+
+def forget_coverage_of_the_server() -> None:
+    """Under `make coverage` this process counts its lines by itself; the server's count, forked with it, ends in an error."""
+    if (coverage := sys.modules.get("coverage")) is not None:
+        for inherited in coverage.Coverage._instances[:-1]:
+            atexit.unregister(inherited._atexit)
 
 
 def preload() -> multiprocessing.context.ForkServerContext:

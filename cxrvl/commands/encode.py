@@ -48,6 +48,8 @@ def encode(options: argparse.Namespace) -> None:
         )  # fmt: skip
     done = encode_file(encoder, reports, out, options.skip_empty)
     left = f", {done.empty} empty one(s) left out" if done.empty else ""
+    if done.cut:
+        left += f", {done.cut} different text(s) cut at {encoder.task.encoder.tokenize.max_length} tokens"
     print(f"{done.rows} report(s) embedded, {done.width} numbers each{left}: {out}")
 
 

@@ -67,8 +67,7 @@ class ReportPooling(Module):
         empty = int((~said.any(dim=1)).sum())
         if empty:
             raise ValueError(f"{empty} of {len(mask)} texts say nothing; leave empty texts out")
-        if features.get("prompt_length") is not None:
-            mask &= said.cumsum(dim=1) > 0  # a space behind the prompt that is a token of its own is not the report's
+        mask &= said.cumsum(dim=1) > 0  # white space before the report that is a token of its own is not the report's
         if self.options["pool_specials"]:
             mask |= attended.bool() & ((place <= before) | (place > behind))
         features["sentence_embedding"] = self._pooled(hidden.float(), mask, attended)

@@ -77,7 +77,7 @@ def write_sentence_transformers(encoder: TextEncoder, folder: Path, prompts: Map
     prompt_tokens = _prompt_tokens(encoder, prompts, behind)
     network = _merged(encoder)
     with quiet():
-        network.save_pretrained(folder)
+        network.save_pretrained(folder, state_dict={**network.state_dict(), **_unused(network)})
     tokenizer = copy.deepcopy(encoder.tokenize.backend)
     tokenizer.padding_side = encoder.tokenize.side
     if tokenizer.pad_token_id is None:
@@ -118,6 +118,14 @@ def _merged(encoder: TextEncoder) -> Any:
     """The Hugging Face model in float32 with its adapters added to its weights; the encoder keeps its own."""
     network: Any = copy.deepcopy(encoder.body.network).cpu().to(torch.float32)
     return network.merge_and_unload() if hasattr(network, "merge_and_unload") else network
+
+
+def _unused(network: Any) -> dict[str, torch.Tensor]:
+    """Zeros for the layer that models of the BERT type pool with, which is not used: without it, loading warns of it."""
+    with torch.device("meta"):
+        whole = type(network)(network.config)
+    own = network.state_dict()
+    return {key: torch.zeros(value.shape) for key, value in whole.state_dict().items() if key not in own}
 
 
 def _specials(encoder: TextEncoder) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Where do pretrained weights come from, and do they fit the model to the last key?"""
 
 import importlib.util
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import torchvision
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cxrvl.errors import WeightsError
 from cxrvl.models.torch_files import read_torch_file
 
-_SHOWN = 6
+_SHOWN, _LISTED = 6, 12
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
@@ -133,3 +133,8 @@ def load_weights(
             "choose the architecture and options the weights were made with"
         )
     model.load_state_dict({key: state.get(key, value) for key, value in own.items()})
+
+
+def listed_keys(keys: Sequence[str]) -> str:
+    """Name the keys that do not fit a model, all of them where they are few."""
+    return ", ".join(keys) if len(keys) <= _LISTED else f"first: {keys[0]}"

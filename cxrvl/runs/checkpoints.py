@@ -16,7 +16,7 @@ from cxrvl.errors import ConfigError, RunError, WeightsError
 from cxrvl.files import write_atomic
 from cxrvl.models.later_keys import may_lack
 from cxrvl.models.torch_files import COPY_AGAIN, read_torch_file
-from cxrvl.models.weights import as_state
+from cxrvl.models.weights import as_state, listed_keys
 from cxrvl.runs.origin import origin, refuse_foreign
 from cxrvl.runs.place import place
 from cxrvl.runs.store import Run
@@ -254,7 +254,7 @@ def load_into(task: torch.nn.Module, path: Path, run: Run | None = None) -> None
         run: whose checkpoint it has to be; None accepts anyone's.
 
     Raises:
-        WeightsError: the file is damaged, or keys or shapes differ, naming the first of each.
+        WeightsError: the file is damaged, or keys or shapes differ, naming them, or the first of many.
         RunError: another run wrote the checkpoint, naming the config keys that differ.
     """
     content = _read_of(run, path)
@@ -265,7 +265,7 @@ def load_into(task: torch.nn.Module, path: Path, run: Run | None = None) -> None
     shapes = [k for k in own if k in state and own[k].shape != state[k].shape]
     if missing or unexpected or shapes:
         parts = [
-            f"{len(keys)} {what} (first: {keys[0]})"
+            f"{len(keys)} {what} ({listed_keys(keys)})"
             for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
             if keys
         ]

@@ -14,7 +14,8 @@ from cxrvl.data.reports.texts import READING_KEYS, Reading, Texts
 from cxrvl.data.sources.mixture import by_name
 from cxrvl.data.sources.report_columns import NAMED
 from cxrvl.errors import ConfigError, RunError
-from cxrvl.models.text.rounding import Float32Layers, choose_float32_layers
+from cxrvl.models.text.embedding import check_embeddings
+from cxrvl.models.text.rounding import CLOSE, Float32Layers, choose_float32_layers
 from cxrvl.runs.execute import use_weights
 from cxrvl.runs.store import Run
 from cxrvl.runs.trainer import build_task, quieten, set_up_process
@@ -40,7 +41,8 @@ class ReportEncoder:
         reading: how reports are read. mapping: which columns held what in the run's own table, {} where it had none.
 
     Raises:
-        RunError: the run is not finished, learnt no text, or has several readings and none was chosen.
+        RunError: the run is not finished, learnt no text, or has several readings and none was chosen; embeddings that
+            nothing can be compared with.
         ConfigError: another precision.
     """
 
@@ -92,34 +94,57 @@ class ReportEncoder:
         rounded = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
         with torch.inference_mode(), rounded:
             embedding = self.task.predict_step(batch, 0).embedding
+        check_embeddings(embedding)
         return there, embedding.float().cpu().numpy()
 
-    def settle(self, frame: pd.DataFrame, count: int | None = None, origin: str = "reports") -> int:
+    @property
+    def cut(self) -> int:
+        """How many different texts lost their end so far, as they have more tokens than the run reads."""
+        return self.task.encoder.tokenize.cut
+
+    def settle(self, frame: pd.DataFrame | None, count: Any = None, origin: str = "reports") -> int:
         """Set how many of the first layers compute in float32 under bf16, see `cxrvl.models.text.rounding`.
 
         Args:
-            frame, origin: as `encode`; some of its reports are compared.
+            frame, origin: as `encode`; some of its reports are compared. None = there is a count.
             count: what an earlier call with these reports found; None = find it.
 
         Returns:
             The count; 0 where everything is in float32 anyway.
+
+        Raises:
+            RunError: a count that no earlier call found; embeddings that nothing can be compared with.
         """
         if self._exact is None:
             return 0
-        if count is None:
-            _, batch = self._batch(frame, origin)
-            if not batch["text"]:
-                return 0
-            some = np.unique(np.linspace(0, len(batch["text"]) - 1, SAMPLE).astype(int))
-            texts, bodies = [batch["text"][row] for row in some], batch["body"][some]
-            found = choose_float32_layers(self._exact, self.task.encoder, texts, bodies)
-            log.info(
-                "bf16: %d of %d layers compute in float32; smallest cosine to float32 %.5f in %d reports (%.5f in bf16 alone)",
-                found.layers, len(self._exact.layers), found.cosine, len(texts), found.alone,
-            )  # fmt: skip
-            count = found.layers
+        layers = len(self._exact.layers)
+        if frame is not None and count is None:
+            count = self._settled(self._exact, frame, origin)
+        elif type(count) is not int or not 0 <= count <= layers:
+            raise RunError(
+                f"an earlier call is said to have had {count!r} layers in float32, expected 0 to {layers}: its notes are "
+                "damaged; remove its folder, beside --out, to begin anew"
+            )
         self._exact.count = count
         return count
+
+    def _settled(self, exact: Float32Layers, frame: pd.DataFrame, origin: str) -> int:
+        """Compare reports in bf16 with themselves in float32; all layers where there is none to compare."""
+        already = self.cut
+        _, batch = self._batch(frame, origin)
+        if not batch["text"]:
+            return len(exact.layers)
+        some = np.unique(np.linspace(0, len(batch["text"]) - 1, SAMPLE).astype(int))
+        texts, bodies = [batch["text"][row] for row in some], batch["body"][some]
+        found = choose_float32_layers(exact, self.task.encoder, texts, bodies)
+        self.task.encoder.tokenize.cut = already
+        log.log(
+            logging.INFO if found.cosine >= CLOSE else logging.WARNING,
+            "bf16: %d of %d layers compute in float32; smallest cosine to float32 %.5f in %d reports (%.5f in bf16 alone)%s",
+            found.layers, len(exact.layers), found.cosine, len(texts), found.alone,
+            "" if found.cosine >= CLOSE else f": less than {CLOSE}; take --precision fp32 if that matters",
+        )  # fmt: skip
+        return found.layers
 
     def _batch(self, frame: pd.DataFrame, origin: str) -> tuple[np.ndarray, dict[str, Any]]:
         """Which reports say anything, and those as the task reads them."""

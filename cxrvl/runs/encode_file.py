@@ -4,33 +4,44 @@ import hashlib
 import json
 import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cxrvl.data.sources.report_stream import CHUNK, Chunk, ReportStream
+from cxrvl.data.store_lock import exclusive
 from cxrvl.errors import DataError, RunError
 from cxrvl.files import read_json, write_atomic, write_json
-from cxrvl.runs.encode import ReportEncoder
+from cxrvl.runs.encode import SAMPLE, ReportEncoder
 
 log = logging.getLogger("cxrvl")
 ABOUT = "about.json"
 _METADATA = b"cxrvl"
 _MADE_BY = "cxrvl encode"
 _LAYERS = "float32_layers"
+_FORMAT = 2
+"""Raised when embeddings are computed otherwise, so that parts of both do not end in one file."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """What was written. rows: reports with an embedding. empty: left out, as they say nothing. width: of a vector."""
+    """What was written.
+
+    rows: reports with an embedding. empty: left out, as they say nothing. width: of a vector. cut: different texts that
+    this call embedded without their end, as they have more tokens than the run reads.
+    """
 
     rows: int
     empty: int
     width: int
+    cut: int
 
 
 def check_out(source: Path, out: Path) -> None:
@@ -65,29 +76,68 @@ def encode_file(
         RunError: the parts of another call lie there.
     """
     check_out(reports.path, out)
-    parts = out.with_name(f"{out.name}.parts")
     about = {
-        "made_by": _MADE_BY, "run": encoder.run.run_id, "weights": encoder.weights, "precision": encoder.precision,
-        "reading": repr(encoder.reading), "instruction": encoder.reading.instruction, "source": _digest(reports.path),
-        "columns": repr(reports.columns), "skip_empty": skip_empty, "chunk": chunk,
+        "made_by": _MADE_BY, "format": _FORMAT, "run": encoder.run.run_id, "weights": encoder.weights,
+        "precision": encoder.precision, "reading": repr(encoder.reading), "instruction": encoder.reading.instruction,
+        "source": _digest(reports.path), "columns": repr(reports.columns), "skip_empty": skip_empty, "chunk": chunk,
     }  # fmt: skip
+    with exclusive(
+        out.with_name(f".{out.name}.lock"), partial(log.warning, "another call writes %s: waiting for it", out)
+    ):
+        return _encode_parts(encoder, reports, out, about, skip_empty, chunk)
+
+
+def _encode_parts(
+    encoder: ReportEncoder, reports: ReportStream, out: Path, about: dict[str, Any], skip_empty: bool, chunk: int
+) -> Encoded:
+    """Write the parts that are not there, then all of them into one file."""
+    parts, already = out.with_name(f"{out.name}.parts"), encoder.cut
     kept = _claim(parts, about)
     if encoder.precision == "bf16":
-        about[_LAYERS] = encoder.settle(next(reports.chunks(chunk)).sections, kept.get(_LAYERS), str(reports.path))
+        sample = None if _LAYERS in kept else _sample(reports, chunk)
+        about[_LAYERS] = encoder.settle(sample, kept.get(_LAYERS), str(reports.path))
         write_json(parts / ABOUT, about)
     rows = empty = 0
+    paths = []
     for number, part in enumerate(reports.chunks(chunk)):
         path = parts / f"{number:06d}.parquet"
-        if not path.is_file():
+        paths.append(path)
+        written = _rows_of(path, part, encoder.width, skip_empty) if path.is_file() else None
+        if written is None:
             table = _embedded(encoder, part, reports, skip_empty)
             write_atomic(path, partial(_write_part, table))
+            written = table.num_rows
             log.info("%s of %s reports embedded", int(part.sections.index[-1]) + 1, reports.rows)
-        written = pq.read_metadata(path).num_rows
         rows += written
         empty += len(part.sections) - written
-    _join(parts, out, about)
+    _join(paths, out, about)
+    for path in paths:  # first these, so that a stop leaves a folder that the next call knows
+        path.unlink()
     shutil.rmtree(parts)
-    return Encoded(rows, empty, encoder.width)
+    return Encoded(rows, empty, encoder.width, encoder.cut - already)
+
+
+def _sample(reports: ReportStream, chunk: int) -> pd.DataFrame:
+    """Some reports of the whole file, more than are compared, as some may say nothing."""
+    wanted = np.unique(np.linspace(0, reports.rows - 1, 4 * SAMPLE).astype(int))
+    frames = (part.sections for part in reports.chunks(chunk))
+    return pd.concat([frame[frame.index.isin(wanted)] for frame in frames])
+
+
+def _rows_of(path: Path, part: Chunk, width: int, skip_empty: bool) -> int | None:
+    """Number of rows in a part that an earlier call wrote; None where it is damaged, so that it is written again."""
+    try:
+        table = pq.read_table(path)
+        rows, vectors = table["row"].to_numpy(), table["embedding"].type
+    except (OSError, ValueError, KeyError, AttributeError, pa.ArrowException) as error:
+        log.warning("%s is damaged (%s): its reports are embedded again", path, type(error).__name__)
+        return None
+    asked = part.sections.index.to_numpy()
+    whole = set(rows.tolist()) <= set(asked.tolist()) if skip_empty else np.array_equal(rows, asked)
+    if not whole or getattr(vectors, "list_size", None) != width:
+        log.warning("%s holds other rows than its chunk: its reports are embedded again", path)
+        return None
+    return len(rows)
 
 
 def _embedded(encoder: ReportEncoder, part: Chunk, reports: ReportStream, skip_empty: bool) -> pa.Table:
@@ -131,9 +181,8 @@ def _claim(parts: Path, about: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _join(parts: Path, out: Path, about: dict[str, Any]) -> None:
+def _join(files: Sequence[Path], out: Path, about: dict[str, Any]) -> None:
     """Write the parts one after another into the file itself."""
-    files = sorted(parts.glob("*.parquet"))
     schema = pq.read_schema(files[0]).with_metadata({_METADATA: json.dumps(about, sort_keys=True).encode()})
 
     def write(file: Any) -> None:

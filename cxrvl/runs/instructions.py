@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cxrvl.config.nearest import did_you_mean
+from cxrvl.config.nearest import nearest
 from cxrvl.errors import ConfigError
 
 BY_NAME = "task"
@@ -33,8 +33,10 @@ def instruction_of(name: str, known: Mapping[str, str], where: str) -> str:
     if not known:
         raise ConfigError(f"{where}: the run learnt no task with an instruction, so there is none of {name!r}; give the "
                           "instruction as text")  # fmt: skip
+    close = nearest(name, known)
+    hint = f"; did you mean {close!r}?" if close else ""
     raise ConfigError(
-        f"{where}: the run learnt no task {name!r} with an instruction{did_you_mean(name, known)}; it learnt "
+        f"{where}: the run learnt no task {name!r} with an instruction{hint}; it learnt "
         f"{', '.join(known)}: name one of these, or give the instruction as text"
     )
 

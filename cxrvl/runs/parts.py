@@ -10,7 +10,7 @@ from cxrvl.config.nearest import did_you_mean
 from cxrvl.errors import ConfigError, WeightsError
 from cxrvl.models.later_keys import may_lack
 from cxrvl.models.torch_files import read_torch_file
-from cxrvl.models.weights import as_state, fit_stem, read_state
+from cxrvl.models.weights import as_state, fit_stem, listed_keys, read_state
 
 
 @dataclass(frozen=True)
@@ -145,10 +145,10 @@ def _fitted(own: Mapping[str, Tensor], mine: str, weights: Weights, theirs: str,
     wanted = {key: value for key, value in own.items() if key.startswith(mine)}
     given = {f"{mine}{key[len(theirs) :]}": value for key, value in weights.state.items() if key.startswith(theirs)}
     if not given:
-        tops = {key.split(".")[0] for key in weights.state}
+        top, tops = theirs.split(".")[0], {key.split(".")[0] for key in weights.state}
+        hint = ": that part of it has no weights" if top in tops else did_you_mean(top, tops)
         raise WeightsError(
-            f"init_from.parts: {weights.origin} has no tensor under '{theirs}'"
-            f"{did_you_mean(theirs.split('.')[0], tops)}; nothing was loaded"
+            f"init_from.parts: {weights.origin} has no tensor under '{theirs}'{hint}; nothing was loaded"
         )
     for stem in weights.stems:
         key = f"{mine}{stem[len(theirs) :]}"
@@ -162,7 +162,7 @@ def _fitted(own: Mapping[str, Tensor], mine: str, weights: Weights, theirs: str,
         if key in given and wanted[key].shape != given[key].shape
     ]
     problems = [
-        f"{len(keys)} {kind} (first: {keys[0]})"
+        f"{len(keys)} {kind} ({listed_keys(keys)})"
         for kind, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", differing))
         if keys
     ]
@@ -170,8 +170,10 @@ def _fitted(own: Mapping[str, Tensor], mine: str, weights: Weights, theirs: str,
         parts = (
             "" if mine or not weights.parts else f", or select what fits, init_from.parts: [{', '.join(weights.parts)}]"
         )
+        adapted = any("lora_" in key for key in (*missing, *unexpected))
         raise WeightsError(
             f"{weights.origin} belongs to another model ({what}): {', '.join(problems)} of {len(wanted)} tensors; "
             f"nothing was loaded; {weights.remedy}{parts}"
+            f"{'; one of the two has LoRA adapters (model/lora)' if adapted else ''}"
         )
     return given

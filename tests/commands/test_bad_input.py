@@ -334,7 +334,7 @@ def test_a_swapped_checkpoint(call, refused, data, run):
     for path in (run / "predictions").iterdir():
         path.unlink()
     message = refused("train", *data.overrides)
-    assert f"{best.name} belongs to another model: 1 of another shape (first: {name})" in message
+    assert f"{best.name} belongs to another model: 1 of another shape ({name})" in message
     best.write_bytes(kept)
     assert "evaluated now: findings" in call("train", *data.overrides).out
 

@@ -354,6 +354,100 @@ def test_encode_does_not_write_over_what_is_not_its_own(chained, reports, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("damage", ["cut", "empty", "spoilt inside", "of other rows", "of another width"])
+def test_damaged_parts_are_made_again(damage, chained, reports, tmp_path, caplog):
+    _, run = chained
+    path, _ = reports
+    encoder, stream, out = ReportEncoder(run), ReportStream(path), tmp_path / "out.parquet"
+    real, parts = encoder.encode, tmp_path / "out.parquet.parts"
+    encoder.encode = lambda part, origin: real(part, origin) if part.index[0] < 40 else 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        encode_file(encoder, stream, out, chunk=20)
+    encoder.encode = real
+    first, second = parts / "000000.parquet", parts / "000001.parquet"
+    content = first.read_bytes()
+    if damage == "cut":
+        first.write_bytes(content[: len(content) // 2])
+    elif damage == "empty":
+        first.write_bytes(b"")
+    elif damage == "spoilt inside":
+        first.write_bytes(content[:8] + bytes(200) + content[208:])
+    elif damage == "of other rows":
+        first.write_bytes(second.read_bytes())
+    else:
+        table = pq.read_table(first)
+        narrow = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(60, np.float32)), 3)
+        pq.write_table(table.set_column(table.column_names.index("embedding"), "embedding", narrow), first)
+    (parts / "000009.parquet").write_bytes(second.read_bytes())  # no part of this file
+    encode_file(encoder, stream, out, chunk=20)
+    assert caplog.text.count("are embedded again") == 1
+    encode_file(encoder, stream, tmp_path / "whole.parquet", chunk=20)
+    assert pq.read_table(out)["row"].to_pylist() == list(range(60))
+    np.testing.assert_array_equal(vectors_of(out), vectors_of(tmp_path / "whole.parquet"))
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["out.parquet", "reports.csv", "whole.parquet"]
+
+
+@pytest.mark.slow
+def test_notes_of_an_earlier_call_that_cannot_be_are_refused(chained, reports, tmp_path):
+    _, run = chained
+    path, _ = reports
+    parts = tmp_path / "out.parquet.parts"
+    rounded = ReportEncoder(run, precision="bf16")
+    rounded.encode = lambda *_: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        encode_file(rounded, ReportStream(path), tmp_path / "out.parquet")
+    about = json.loads((parts / "about.json").read_text())
+    for wrong in ("two", True, -1, 99, None):
+        (parts / "about.json").write_text(json.dumps({**about, "float32_layers": wrong}))
+        with pytest.raises(RunError, match=f"{wrong!r} layers in float32, expected 0 to"):
+            encode_file(ReportEncoder(run, precision="bf16"), ReportStream(path), tmp_path / "out.parquet")
+
+
+@pytest.mark.slow
+def test_reports_from_all_over_a_file_settle_what_is_in_float32(chained, reports, tmp_path, monkeypatch):
+    _, run = chained
+    path, frame = reports
+    seen = []
+
+    def choose(kept, encoder, texts, bodies):
+        seen.extend(texts)
+        return choose_float32_layers(kept, encoder, texts, bodies)
+
+    monkeypatch.setattr("cxrvl.runs.encode.choose_float32_layers", choose)
+    encode_file(ReportEncoder(run, precision="bf16"), ReportStream(path), tmp_path / "out.parquet", chunk=7)
+    assert len(seen) == 60
+    # The first ones say nothing: they settle nothing.
+    frame.loc[:29, ["findings", "impression"]] = ""
+    frame[["study", "findings", "impression"]].to_csv(tmp_path / "late.csv", index=False)
+    seen.clear()
+    late = ReportStream(tmp_path / "late.csv")
+    done = encode_file(ReportEncoder(run, precision="bf16"), late, tmp_path / "late.parquet", skip_empty=True, chunk=7)
+    assert (len(seen), done.rows, done.empty) == (30, 30, 30)
+
+
+@pytest.mark.slow
+def test_an_encoder_gone_astray_writes_nothing(chained, reports, tmp_path):
+    _, run = chained
+    encoder = ReportEncoder(run)
+    with torch.no_grad():
+        next(encoder.task.encoder.pooling.parameters()).fill_(float("nan"))
+    with pytest.raises(RunError, match="embeddings are zero or no number"):
+        encode_file(encoder, ReportStream(reports[0]), tmp_path / "out.parquet")
+    assert not (tmp_path / "out.parquet").exists()
+
+
+@pytest.mark.slow
+def test_reports_that_are_cut_are_counted(chained, tmp_path):
+    cli, run = chained
+    pd.DataFrame({"report": ["Clear lungs. " * 400, "Nodule. " * 900, "Clear."]}).to_csv(tmp_path / "long.csv")
+    for precision in ("fp32", "bf16"):
+        said = cli("encode", str(tmp_path / "long.csv"), "--run", run.run_id, "--out", str(tmp_path / "out.parquet"),
+                   "--precision", precision)  # fmt: skip
+        assert "3 report(s) embedded" in said
+        assert "2 different text(s) cut at 160 tokens" in said
+
+
+@pytest.mark.slow
 def test_parts_of_another_call_are_kept(chained, reports, tmp_path, monkeypatch):
     _, run = chained
     path, _ = reports

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from transformers import AutoModel
 
 from cxrvl.errors import RunError
 from cxrvl.interop.sentence_transformers_folder import check_folder, write_sentence_transformers
@@ -17,9 +18,9 @@ SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "m
 PROMPTS = {"report": "Retrieve the report.", "labels": "Name the labels of this report:"}
 REPORTS = (
     "The lungs are clear.", "Both lungs are clear.", "5 mm nodule.", "(Chest) clear.", "No pneumothorax. A 5 mm nodule.",
-    "Clear.", "Effusion " * 90,
+    "Clear.", "Effusion " * 90, "  The lungs are clear. ", "\n5 mm nodule.",
 )  # fmt: skip
-"""With a first word that the tokenizers merge with the space before it, and with such as they do not."""
+"""With a first word that the tokenizers merge with the space before it, with such as they do not, behind white space."""
 
 
 def encoder(architecture, tokenizer, pooling, **options):
@@ -56,6 +57,8 @@ def test_the_same_embeddings(architecture, tokenizer, pooling, options, tmp_path
     model = encoder(architecture, tokenizer, pooling, **options)
     write_sentence_transformers(model, tmp_path, PROMPTS, "as it is")
     there = opened(tmp_path)
+    _, report = AutoModel.from_pretrained(str(tmp_path), output_loading_info=True)
+    assert not report["missing_keys"]  # of which a user would be told at every start
     specials = [f"Seen {token} there." for token in there.tokenizer.all_special_tokens]
     assert specials
     texts = [*REPORTS, *specials]

@@ -56,17 +56,25 @@ def test_a_part_may_become_another():
 @pytest.mark.parametrize(
     ("mine", "theirs", "words"),
     [
-        (Model(norm=True), Model(norm=False), ["5 missing (first: model.encoder.1.weight)", "of 7 tensors"]),
-        (Model(norm=False), Model(norm=True), ["5 unexpected (first: model.encoder.1.weight)", "of 2 tensors"]),
+        (
+            Model(norm=True),
+            Model(norm=False),
+            ["5 missing (model.encoder.1.weight, model.encoder.1.bias, ", "of 7 tensors"],
+        ),
+        (
+            Model(norm=False),
+            Model(norm=True),
+            ["5 unexpected (model.encoder.1.weight, model.encoder.1.bias, ", "of 2 tensors"],
+        ),
         (
             Model(width=4),
             Model(width=8),
-            ["6 of another shape (first: model.encoder.0.weight, (8, 1, 3, 3) instead of (4, 1, 3, 3))"],
+            ["6 of another shape (model.encoder.0.weight, (8, 1, 3, 3) instead of (4, 1, 3, 3), model."],
         ),
     ],
     ids=["missing", "unexpected", "of another shape"],
 )
-def test_the_first_key_that_does_not_fit_is_named_and_nothing_is_loaded(mine, theirs, words):
+def test_the_keys_that_do_not_fit_are_named_and_nothing_is_loaded(mine, theirs, words):
     before = {k: v.clone() for k, v in mine.state_dict().items()}
     with pytest.raises(WeightsError) as refused:
         take(mine, PARTS, weights_of(theirs), {"encoder": "encoder"})

@@ -1,7 +1,9 @@
 """What text does a model read of each report? Its sections cleaned once, joined by a policy, in a style per epoch."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from cxrvl.errors import ConfigError
 
 READING_KEYS = ("policy", "instruction", "cleaning", "style", "variants")
 LENGTHS = ("words", "characters")
+_WORD = re.compile(r"\S*[^\W_]\S*")
 _PARSED = ("findings", "impression", "indication", "comparison", "technique")
 
 
@@ -109,11 +112,10 @@ class Texts:
         return compose(sections, reading.policy, reading.instruction, styled)
 
     def empty(self, least_words: int = 1) -> np.ndarray:
-        """Which reports have fewer words than that of what their policy asks for, (N,) bool."""
+        """Which reports have fewer words than that of what their policy asks for, (N,) bool; a word has a letter or digit."""
         joined = (self.compose(row) for row in range(len(self)))
-        return np.array(
-            [len(one.text[one.body.start : one.body.end].split()) < least_words for one in joined], dtype=bool
-        )
+        words = (islice(_WORD.finditer(one.text, one.body.start, one.body.end), least_words) for one in joined)
+        return np.array([sum(1 for _ in found) < least_words for found in words], dtype=bool)
 
     def lengths(self, unit: str = "words") -> np.ndarray:
         """Length of every plain text with its instruction, in words or characters, (N,) int64."""
@@ -128,7 +130,7 @@ def _cleaned(sections: Mapping[str, Any], reading: Reading) -> dict[str, str]:
     given = {name: str(text) for name, text in sections.items() if not pd.isna(text) and str(text).strip()}
     if "report" in given and not any(given.get(name) for name in _PARSED):
         report = parse_report(given["report"])
-        if report.sectioned:
+        if report.sectioned or not report.spans:  # or of headers alone, which say nothing
             del given["report"]
             given |= {name: report.section(name) for name in _PARSED}
     cleaned = {name: clean(text, reading.cleaning) for name, text in given.items() if name in reading.sections}

@@ -55,7 +55,9 @@ class TextEncoder(nn.Module):
         self.body = Body(base, bidirectional, lora, freeze, gradient_checkpointing)
         self.pooling = pooling(width=self.body.hidden_size)
         self.width = self.pooling.width
-        self.tokenize = ReportTokenizer(base.tokenizer, max_length, padding or "right", pool_specials)
+        self.tokenize = ReportTokenizer(
+            base.tokenizer, max_length, "right" if padding is None else padding, pool_specials
+        )
         self._head = (base.head,)  # in a tuple: no part of this model, see `language_head`
 
     @property

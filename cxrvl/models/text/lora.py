@@ -11,7 +11,6 @@ from cxrvl.errors import ConfigError
 
 ADAPTER = "report"
 ALL_LINEAR = "all-linear"
-_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ class Lora:
         for target in () if targets == ALL_LINEAR else targets:
             if target not in linear:
                 raise ConfigError(
-                    f"model.lora.targets: no linear layer is named '{target}'{did_you_mean(target, linear)}; "
-                    f"there are {', '.join(sorted(linear)[:_SHOWN])}"
+                    f"model.lora.targets: no linear layer is named '{target}'{did_you_mean(target, linear)}; name one of "
+                    "the language model's, or all-linear"
                 )
         options = LoraConfig(
             r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, bias="none",

@@ -5,14 +5,15 @@ ways: layers 12 and 29 of 30). Whether and how much is written hangs on small di
 such a layer turns the embedding of the whole text. In float32 up to there, bf16 behind it does no harm.
 """
 
+import threading
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cxrvl.models.text.embedding import embed_texts
+from cxrvl.models.text.embedding import check_embeddings, embed_texts
 from cxrvl.models.text.encoder import TextEncoder
 
 CLOSE = 0.9998
@@ -31,7 +32,7 @@ class Float32Layers:
 
     def __init__(self, encoder: nn.Module) -> None:
         self.layers, self.count = layers_of(encoder), 0
-        self._left: list[Any] = []
+        self._own = threading.local()  # autocast is of each thread
         for number, layer in enumerate(self.layers):
             layer.register_forward_pre_hook(lambda layer, given, number=number: self._enter(layer, number))
             layer.register_forward_hook(lambda *_, number=number: self._leave(number), always_call=True)
@@ -40,11 +41,11 @@ class Float32Layers:
         if number < self.count:
             context = torch.autocast(next(layer.parameters()).device.type, enabled=False)
             context.__enter__()
-            self._left.append(context)
+            self._own.__dict__.setdefault("left", []).append(context)
 
     def _leave(self, number: int) -> None:
-        if number < self.count and self._left:
-            self._left.pop().__exit__(None, None, None)
+        if number < self.count and (left := self._own.__dict__.get("left")):
+            left.pop().__exit__(None, None, None)
 
 
 class Choice(NamedTuple):
@@ -64,11 +65,16 @@ def choose_float32_layers(
 ) -> Choice:
     """Set the fewest float32 layers with which bf16 embeds every one of some texts as float32 does.
 
-    Found by halving, in about log2 of the number of layers passes; with all layers in float32 only the pooling is left.
+    Found by halving, in about log2 of the number of layers passes, as if more layers were never worse; what is found is
+    close enough in any case, unless even all layers are not: then it is all of them, and only the pooling rounds.
 
     Args:
+        kept: of this encoder.
         texts, bodies: as `TextEncoder.encode`, a sample of those to be embedded.
         close: least cosine of a text's two embeddings. More than is promised of other texts, as these are few.
+
+    Raises:
+        RunError: an embedding is not a finite number, or zero.
     """
     kind = encoder.device.type
 
@@ -78,6 +84,7 @@ def choose_float32_layers(
             return embed_texts(encoder, texts, bodies).float()
 
     exact = embed(rounded=False)
+    check_embeddings(exact)
 
     def cosine(count: int) -> float:
         kept.count = count

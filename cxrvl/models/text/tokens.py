@@ -57,8 +57,10 @@ class ReportTokenizer:
                 f"the tokenizer {type(tokenizer).__name__} gives no character offsets, by which a report's tokens are "
                 "found; expected a fast one: a folder or hub model with tokenizer.json"
             )
-        if side not in SIDES or max_length < 1:
-            raise ConfigError(f"padding side {side!r}, max_length={max_length}; expected left or right, and 1 or more")
+        if side not in SIDES:
+            raise ConfigError(f"model.padding is {side!r}; expected right, left, or null for right")
+        if max_length < 1:
+            raise ConfigError(f"model.max_length is {max_length}; expected 1 token or more")
         self.backend, self.max_length, self.side, self.pool_specials = tokenizer, max_length, side, pool_specials
         # Padding is told from text by the attention mask, so any token will do where there is none for it.
         named = (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id)
@@ -93,18 +95,23 @@ class ReportTokenizer:
                     "leave empty reports out (data.empty=skip)"
                 )
         rows = [
-            self._row(np.array(ids, dtype=np.int64), np.array(offsets), np.array(special, dtype=bool), span, number)
-            for number, (ids, offsets, special, span) in enumerate(
-                zip(read["input_ids"], read["offset_mapping"], read["special_tokens_mask"], spans, strict=True)
+            self._row(
+                np.array(ids, dtype=np.int64), np.array(offsets), np.array(special, dtype=bool), span, text, number
+            )
+            for number, (ids, offsets, special, span, text) in enumerate(
+                zip(read["input_ids"], read["offset_mapping"], read["special_tokens_mask"], spans, texts, strict=True)
             )
         ]
         return self._padded(rows)
 
     def _row(
-        self, ids: np.ndarray, offsets: np.ndarray, special: np.ndarray, span: Sequence[int], number: int
+        self, ids: np.ndarray, offsets: np.ndarray, special: np.ndarray, span: Sequence[int], text: str, number: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Ids of one text, and which of them are pooled."""
         start, end = span
+        start += len(text[start:end]) - len(
+            text[start:end].lstrip()
+        )  # white space before the report is not the report's
         in_body = ~special & (offsets[:, 0] < end) & (offsets[:, 1] > start) & (offsets[:, 1] > offsets[:, 0])
         if not in_body.any():
             raise DataError(

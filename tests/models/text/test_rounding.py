@@ -1,9 +1,12 @@
 """Do the layers that must not round to bf16 compute in float32, and are they no more than needed?"""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import tiny
 import torch
 
+from cxrvl.errors import RunError
 from cxrvl.models.text.rounding import Float32Layers, choose_float32_layers, layers_of
 
 DEPTH = 5
@@ -54,3 +57,30 @@ def test_the_fewest_layers_that_are_close_enough_are_chosen():
         assert chosen.alone == pytest.approx(cosines[0], abs=1e-7)
     # Nothing is close enough: all of them.
     assert choose_float32_layers(kept, model, tiny.REPORTS, close=2.0).layers == DEPTH
+
+
+def test_embeddings_that_are_no_numbers_are_refused():
+    model = tiny.encoder()
+    kept = Float32Layers(model)
+    with torch.no_grad():
+        kept.layers[0].mlp.down_proj.weight.fill_(float("nan"))
+    with pytest.raises(RunError, match="3 of 3 embeddings are zero or no number"):
+        choose_float32_layers(kept, model, tiny.REPORTS)
+
+
+def test_threads_do_not_meet():
+    """One encoder that serves several threads: autocast is of each, and stays so."""
+    model = tiny.encoder()
+    kept = Float32Layers(model)
+    kept.count = len(kept.layers)
+    wanted = {rounded: embed(model, rounded) for rounded in (True, False)}
+
+    def work(rounded):
+        with torch.autocast("cpu", torch.bfloat16, enabled=rounded):
+            for _ in range(40):
+                found = model.encode(tiny.REPORTS).detach().float()
+                torch.testing.assert_close(found, wanted[rounded], atol=1e-6, rtol=1e-5)
+                assert torch.is_autocast_enabled("cpu") == rounded
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, [True, False, True, False]))

@@ -29,6 +29,23 @@ def test_embeddings_do_not_depend_on_padding_or_company(architecture):
     torch.testing.assert_close(model.encode(tiny.REPORTS), together, atol=2e-6, rtol=1e-5)
 
 
+def test_padding_is_on_the_right_unless_told_otherwise():
+    """Where no token moves, so that the order of sums is that of the text alone."""
+    for padding, side in ((None, "right"), ("right", "right"), ("left", "left")):
+        assert tiny.encoder(padding=padding).tokenize.side == side
+    for wrong in ("foo", "", False, "Right"):
+        with pytest.raises(ConfigError, match=r"model\.padding is .*; expected right, left, or null"):
+            tiny.encoder(padding=wrong)
+
+
+def test_white_space_before_a_report_is_not_pooled():
+    model = tiny.encoder()
+    text = f"{tiny.INSTRUCTION}   No pneumothorax."
+    tokens = model.tokenize([text], torch.tensor([[len(tiny.INSTRUCTION) + 1, len(text)]]))
+    plain = model.tokenize([f"{tiny.INSTRUCTION} No pneumothorax."], torch.tensor([[len(tiny.INSTRUCTION) + 1, 41]]))
+    assert tokens.pool_mask.sum() == plain.pool_mask.sum()
+
+
 @pytest.mark.parametrize("architecture", tiny.DECODERS)
 def test_decoders_read_both_ways_unless_told_otherwise(architecture):
     texts = ["Small left effusion.", "Small left pneumothorax."]
