@@ -50,7 +50,8 @@ def encode(options: argparse.Namespace) -> None:
     left = f", {done.empty} empty one(s) left out" if done.empty else ""
     if done.cut:
         left += f", {done.cut} different text(s) cut at {encoder.task.encoder.tokenize.max_length} tokens"
-    print(f"{done.rows} report(s) embedded, {done.width} numbers each{left}: {out}")
+    embedded = "embedded already by the same call" if done.already else "embedded"
+    print(f"{done.rows} report(s) {embedded}, {done.width} numbers each{left}: {out}")
 
 
 def export(options: argparse.Namespace) -> None:

@@ -35,13 +35,14 @@ class Encoded:
     """What was written.
 
     rows: reports with an embedding. empty: left out, as they say nothing. width: of a vector. cut: different texts that
-    this call embedded without their end, as they have more tokens than the run reads.
+    this call embedded without their end, as they have more tokens than the run reads. already: by an earlier call.
     """
 
     rows: int
     empty: int
     width: int
     cut: int
+    already: bool = False
 
 
 def check_out(source: Path, out: Path) -> None:
@@ -56,7 +57,7 @@ def check_out(source: Path, out: Path) -> None:
         return
     if source.exists() and out.samefile(source):
         raise DataError(f"--out: {out} is the file of the reports itself; name another file")
-    if not _is_ours(out):
+    if not _about_of(out):
         raise DataError(f"--out: {out} exists and was not written by {_MADE_BY}; name another file, or remove it")
 
 
@@ -65,7 +66,8 @@ def encode_file(
 ) -> Encoded:
     """Embed reports into a Parquet file: the id, the 0-based data row, and the embedding.
 
-    What is done is kept beside `out` in parts; the same call after a stop continues there. Memory holds one chunk.
+    What is done is kept beside `out` in parts; the same call after a stop continues there, and after its end finds it
+    done. Memory holds one chunk.
 
     Args:
         out: see `check_out`.
@@ -91,6 +93,9 @@ def _encode_parts(
     encoder: ReportEncoder, reports: ReportStream, out: Path, about: dict[str, Any], skip_empty: bool, chunk: int
 ) -> Encoded:
     """Write the parts that are not there, then all of them into one file."""
+    if _same(_about_of(out), about):
+        rows = pq.read_metadata(out).num_rows
+        return Encoded(rows, reports.rows - rows, encoder.width, 0, already=True)
     parts, already = out.with_name(f"{out.name}.parts"), encoder.cut
     kept = _claim(parts, about)
     if encoder.precision == "bf16":
@@ -171,8 +176,8 @@ def _claim(parts: Path, about: dict[str, Any]) -> dict[str, Any]:
         if found and not path.is_file():
             raise RunError(f"{parts} is not a folder of {_MADE_BY}; remove it, or name another --out")
         kept = read_json(path) if path.is_file() else {}
-        if isinstance(kept, dict) and {key: value for key, value in kept.items() if key != _LAYERS} == about:
-            return kept
+        if _same(kept, about):
+            return dict(kept)
         if any(name != ABOUT for name in found):
             raise RunError(f"{parts} holds the parts of another call (run, file or options differ); remove it, or name "
                            "another --out")  # fmt: skip
@@ -193,14 +198,18 @@ def _join(files: Sequence[Path], out: Path, about: dict[str, Any]) -> None:
     write_atomic(out, write)
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether a file says of itself that it was written here."""
+def _about_of(path: Path) -> dict[str, Any]:
+    """What a file says of how it was written here; {} where there is none, or another's."""
     try:
-        found = (pq.read_schema(path).metadata or {}).get(_METADATA, b"{}")
-        about = json.loads(found)
+        about = json.loads((pq.read_schema(path).metadata or {}).get(_METADATA, b"{}"))
     except (OSError, ValueError):  # no Parquet file, or another's words under that key
-        return False
-    return isinstance(about, dict) and about.get("made_by") == _MADE_BY
+        return {}
+    return about if isinstance(about, dict) and about.get("made_by") == _MADE_BY else {}
+
+
+def _same(found: Any, about: dict[str, Any]) -> bool:
+    """Whether an earlier call was the same, whatever it found out."""
+    return isinstance(found, dict) and {key: value for key, value in found.items() if key != _LAYERS} == about
 
 
 def _write_part(table: pa.Table, file: Any) -> None:

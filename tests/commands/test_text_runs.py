@@ -1,6 +1,7 @@
 """A text run as a user makes it: two stages, every evaluation, new reports embedded, the folder others open."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
@@ -306,6 +307,12 @@ def test_what_encode_refuses(chained, reports, tmp_path):
     assert "named by column 'study'" in said
     assert "59 report(s) embedded" in said
     assert "1 empty one(s) left out" in said
+    # The same call is done already, and says so.
+    before = (tmp_path / "out.parquet").stat().st_mtime_ns
+    said = cli("encode", str(tmp_path / "empty.csv"), *out, "--skip-empty")
+    assert "59 report(s) embedded already by the same call" in said
+    assert "1 empty one(s) left out" in said
+    assert (tmp_path / "out.parquet").stat().st_mtime_ns == before
     # What cxrvl encode wrote may be written again.
     said = cli("encode", str(tmp_path / "other.csv"), *out, "--columns", "report=text")
     assert "report from column 'text' (--columns); no column names the reports" in said
@@ -385,6 +392,22 @@ def test_damaged_parts_are_made_again(damage, chained, reports, tmp_path, caplog
     assert pq.read_table(out)["row"].to_pylist() == list(range(60))
     np.testing.assert_array_equal(vectors_of(out), vectors_of(tmp_path / "whole.parquet"))
     assert sorted(one.name for one in tmp_path.iterdir()) == ["out.parquet", "reports.csv", "whole.parquet"]
+
+
+@pytest.mark.slow
+def test_two_calls_write_one_after_the_other(chained, reports, tmp_path, caplog):
+    _, run = chained
+    stream, out = ReportStream(reports[0]), tmp_path / "out.parquet"
+
+    def call(encoder):
+        return encode_file(encoder, stream, out, chunk=5)
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(call, [ReportEncoder(run), ReportEncoder(run)])
+    assert {first.already, second.already} == {True, False}
+    assert first.rows == second.rows == pq.read_metadata(out).num_rows == 60
+    assert f"another call writes {out}: waiting for it" in caplog.text
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["out.parquet", "reports.csv"]
 
 
 @pytest.mark.slow
