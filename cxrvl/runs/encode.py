@@ -14,7 +14,7 @@ from cxrvl.data.reports.texts import READING_KEYS, Reading, Texts
 from cxrvl.data.sources.mixture import by_name
 from cxrvl.data.sources.report_columns import NAMED
 from cxrvl.errors import ConfigError, RunError
-from cxrvl.models.text.embedding import check_embeddings
+from cxrvl.evaluation.text.reports import checked_norms
 from cxrvl.models.text.rounding import CLOSE, Float32Layers, choose_float32_layers
 from cxrvl.runs.execute import use_weights
 from cxrvl.runs.store import Run
@@ -41,8 +41,7 @@ class ReportEncoder:
         reading: how reports are read. mapping: which columns held what in the run's own table, {} where it had none.
 
     Raises:
-        RunError: the run is not finished, learnt no text, or has several readings and none was chosen; embeddings that
-            nothing can be compared with.
+        RunError: the run is not finished, learnt no text, or has several readings and none was chosen.
         ConfigError: another precision.
     """
 
@@ -87,6 +86,9 @@ class ReportEncoder:
 
         Returns:
             (n,) bool which of them say anything, and the embeddings (m, D) float32 of those.
+
+        Raises:
+            RunError: an embedding that is no number, or zero.
         """
         there, batch = self._batch(frame, origin)
         if not batch["text"]:
@@ -94,8 +96,9 @@ class ReportEncoder:
         rounded = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
         with torch.inference_mode(), rounded:
             embedding = self.task.predict_step(batch, 0).embedding
-        check_embeddings(embedding)
-        return there, embedding.float().cpu().numpy()
+        vectors = embedding.float().cpu().numpy()
+        checked_norms(vectors)
+        return there, vectors
 
     @property
     def cut(self) -> int:
@@ -113,7 +116,7 @@ class ReportEncoder:
             The count; 0 where everything is in float32 anyway.
 
         Raises:
-            RunError: a count that no earlier call found; embeddings that nothing can be compared with.
+            RunError: a count that no earlier call can have found.
         """
         if self._exact is None:
             return 0

@@ -134,11 +134,12 @@ def _rows_of(path: Path, part: Chunk, width: int, skip_empty: bool) -> int | Non
     try:
         table = pq.read_table(path)
         rows, vectors = table["row"].to_numpy(), table["embedding"].type
-    except (OSError, ValueError, KeyError, AttributeError, pa.ArrowException) as error:
+    except (OSError, KeyError, pa.ArrowException) as error:
         log.warning("%s is damaged (%s): its reports are embedded again", path, type(error).__name__)
         return None
     asked = part.sections.index.to_numpy()
-    whole = set(rows.tolist()) <= set(asked.tolist()) if skip_empty else np.array_equal(rows, asked)
+    left = asked[np.isin(asked, rows)] if skip_empty else asked
+    whole = np.array_equal(rows, left)
     if not whole or getattr(vectors, "list_size", None) != width:
         log.warning("%s holds other rows than its chunk: its reports are embedded again", path)
         return None

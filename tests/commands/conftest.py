@@ -3,9 +3,13 @@
 from typing import NamedTuple
 
 import pytest
+from text_chain import EVALUATIONS, SMALL
 
 from cxrvl.cli import main
+from cxrvl.data.sources.base import report_table
+from cxrvl.data.sources.phantom import PhantomSource
 from cxrvl.runs import identity
+from cxrvl.runs.store import RunStore
 
 
 class Result(NamedTuple):
@@ -46,3 +50,29 @@ def refused(call):
         return result.err
 
     return refused
+
+
+@pytest.fixture(scope="session")
+def chained(tmp_path_factory, cli_in):
+    """A contrastive run with adapters, started from a masked one."""
+    cli = cli_in(tmp_path_factory.mktemp("texts"))
+    model = ("model=text_llama_tiny", "model/lora=default", "model.lora.rank=4")
+    cli("train", "data=phantom_reports", "task=masked_text", "evaluation=none", *model, *SMALL, "name=masked")
+    (masked,) = RunStore(cli.runs)
+    few = [f"evaluation.{name}.bootstrap=10" for name in EVALUATIONS]
+    tasks = [f"data.tasks.{name}=null" for name in ("reworded", "shuffled", "labels", "mined", "partial")]
+    cli(
+        "train", "data=phantom_triplets", "task=contrastive_text", "evaluation=texts", *model, *SMALL, *few, *tasks,
+        "trainer.precision=bf16-mixed", "model/pooling=latent_attention", "model.pooling.latents=8",
+        "model.pooling.heads=4", "name=contrastive",
+        f"+init_from={{run: '{masked.run_id}', parts: [body]}}",
+    )  # fmt: skip
+    (run,) = [run for run in RunStore(cli.runs) if run.run_id != masked.run_id]
+    return cli, run
+
+
+@pytest.fixture
+def reports(tmp_path):
+    frame = report_table(PhantomSource(images=60, seed=5, reports="by_hospital")).frame
+    frame[["study", "findings", "impression"]].to_csv(tmp_path / "reports.csv", index=False)
+    return tmp_path / "reports.csv", frame

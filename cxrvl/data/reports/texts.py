@@ -18,7 +18,8 @@ from cxrvl.errors import ConfigError
 
 READING_KEYS = ("policy", "instruction", "cleaning", "style", "variants")
 LENGTHS = ("words", "characters")
-_WORD = re.compile(r"\S*[^\W_]\S*")
+_WORD = re.compile(r"[^\W_]\S*")
+"""A word from its first letter or digit on; whatever a text is made of, it is gone through once."""
 _PARSED = ("findings", "impression", "indication", "comparison", "technique")
 
 

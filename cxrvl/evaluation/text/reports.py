@@ -121,11 +121,21 @@ def embed(network: Network, texts: Sequence[tuple[str, str]]) -> Vectors:
         output = network.predict({"text": joined, "body": torch.tensor(bodies, dtype=torch.int64)})
         network.answers[request] = to_numpy(output.embedding)
     vectors = network.answers[request]
+    norms = checked_norms(vectors)
+    place = {text: number for number, text in enumerate(different)}
+    return np.asarray((vectors / norms)[[place[text] for text in texts]], dtype=np.float32)
+
+
+def checked_norms(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the lengths (n, 1) of embeddings (n, D).
+
+    Raises:
+        RunError: one that is no number, or zero: nothing can be compared with it.
+    """
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not np.isfinite(norms).all() or not (norms > 0).all():
         raise RunError("the encoder gave an embedding that is zero or no number: the model has diverged or overflows")
-    place = {text: number for number, text in enumerate(different)}
-    return np.asarray((vectors / norms)[[place[text] for text in texts]], dtype=np.float32)
+    return norms
 
 
 def chosen_reports(table: ReportTable, splits: Sequence[str], limit: int | None, seed: int = 0) -> NDArray[np.int64]:

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cxrvl.errors import RunError
 from cxrvl.models.text.encoder import TextEncoder
 
 TOKENS_AT_ONCE = 8192
@@ -41,20 +40,6 @@ def embed_texts(
     back = np.empty(len(lengths), dtype=np.int64)
     back[np.concatenate(places)] = np.arange(len(lengths))
     return embedded[torch.from_numpy(back[[different[one] for one in asked]]).to(embedded.device)]
-
-
-def check_embeddings(embedded: Tensor) -> None:
-    """Refuse embeddings (B, D) that nothing can be compared with.
-
-    Raises:
-        RunError: one of them is not finite, or zero.
-    """
-    lengths = embedded.float().norm(dim=1)
-    broken = int((~(lengths.isfinite() & (lengths > 0))).sum())
-    if broken:
-        raise RunError(
-            f"{broken} of {len(embedded)} embeddings are zero or no number: the model has diverged or overflows"
-        )
 
 
 def batches_by_length(lengths: np.ndarray, tokens_at_once: int) -> Iterator[np.ndarray]:

@@ -109,9 +109,8 @@ class ReportTokenizer:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Ids of one text, and which of them are pooled."""
         start, end = span
-        start += len(text[start:end]) - len(
-            text[start:end].lstrip()
-        )  # white space before the report is not the report's
+        body = text[start:end]
+        start += len(body) - len(body.lstrip())  # white space before the report is not the report's
         in_body = ~special & (offsets[:, 0] < end) & (offsets[:, 1] > start) & (offsets[:, 1] > offsets[:, 0])
         if not in_body.any():
             raise DataError(

@@ -16,6 +16,7 @@ NOTHING = [
     "FINDINGS: IMPRESSION:",
     "\u200b\u200d",
     "Impression: .",
+    "_" * 49_000,
 ]
 SOMETHING = [
     "Normal.",
